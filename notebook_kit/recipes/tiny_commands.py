@@ -24,7 +24,8 @@ from notebook_kit.processing.audio.classes import Wav2Vec2FeatureExtractor
 from notebook_kit.recipes.shared import SEEDS, Clock, best_temperature, for_each_seed, work_folder
 from notebook_kit.recipes.tiny_commands_card import model_card
 from notebook_kit.recipes.voices_batches import Batches, as_recorded, sound_batch, trained
-from notebook_kit.recipes.voices_data import RATE, Clip, Part, recordings, spoken, trimmed
+from notebook_kit.recipes.voices_data import RATE, Clip, recordings, trimmed
+from notebook_kit.recipes.voices_programs import EVEN, SHARES, Part, spoken
 from notebook_kit.recipes.voices_scores import centroid_accuracy
 from notebook_kit.recipes.voices_texts import COMMANDS
 from notebook_kit.training import set_seed
@@ -34,6 +35,7 @@ __all__ = ["build"]
 FOUNDATION = "notebook-kit/tiny-speech"
 CLIPS, VALIDATION, TESTS = 5000, 400, 800
 STEPS, BATCH, RATE_OF_LEARNING = 400, 32, 1e-3
+PITCHES = (0.75, 1.35)
 PROJECTION = 128  # width before the mean over time
 
 
@@ -92,7 +94,10 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
 def _clips(part: Part, count: int, seed: int, work: Path) -> list[Clip]:
     """Each command equally often, said by voices of a part, kept in the work folder."""
     texts = [COMMANDS[number % len(COMMANDS)] for number in range(count)]
-    return [trimmed(clip) for clip in spoken(texts, part, seed, work / f"commands-{part}.npz")]
+    kept, shares = work / f"commands-{part}.npz", SHARES if part == "train" else EVEN
+    return [
+        trimmed(clip) for clip in spoken(texts, part, seed, kept, shares, PITCHES if part == "train" else (1.0, 1.0))
+    ]
 
 
 # The model -----------------------------------------------------------------------------------------------------------

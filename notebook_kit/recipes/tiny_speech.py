@@ -1,17 +1,20 @@
 """The recipe of `notebook-kit/tiny-speech`.
 
-1. Programs say 16,000 words, letters, digits and short sentences in many voices. Each is heard in another room whenever it is used.
+1. Programs say 20,000 words, letters, digits and short sentences, most of them in voices made from nine people. Each is heard in
+   another room whenever it is used.
 2. The first convolution of a small Wav2Vec2 starts as a bank of filters, four phases of each frequency, spaced like the ear's.
    Learned from nothing, it would take most of the time.
 3. CTC alone does not find out for a long time which sounds are which letters. So the model first learns the letter of each frame
    as if all letters of a text lasted equally long (a flat start, as of hidden Markov models), then goes on with CTC.
-4. The saved checkpoint and the baseline are measured on voices that were held out, and on recordings of people.
+4. English is not spelled as it sounds. So the last layer but one also learns the sounds of each text, in the phonetic alphabet; the
+   last layer spells them.
+5. The saved checkpoint and the baseline are measured on voices that were held out, and on recordings of people.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +22,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from notebook_kit.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
+from notebook_kit.models.wav2vec2_blocks import frames_after
 from notebook_kit.pipelines import pipeline
 from notebook_kit.processing.audio.classes import Wav2Vec2FeatureExtractor
 from notebook_kit.processing.audio.extractor import normalized
 from notebook_kit.processing.audio.processors import Wav2Vec2Processor
 from notebook_kit.processing.text.ctc import Wav2Vec2CTCTokenizer
-from notebook_kit.recipes.shared import Clock, work_folder
+from notebook_kit.recipes.shared import SEEDS, Clock, work_folder
 from notebook_kit.recipes.tiny_speech_card import model_card
-from notebook_kit.recipes.voices_batches import Batches, sound_batch, trained
-from notebook_kit.recipes.voices_data import RATE, Clip, Part, recordings, spoken, trimmed
+from notebook_kit.recipes.voices_batches import Batches, Collate, sound_batch, trained
+from notebook_kit.recipes.voices_data import RATE, Clip, recordings, trimmed
+from notebook_kit.recipes.voices_phones import phone_table, phones
+from notebook_kit.recipes.voices_programs import SHARES, Part, spoken
 from notebook_kit.recipes.voices_rooms import recorded
 from notebook_kit.recipes.voices_scores import edits, error_rate, nearest_template, nearest_words
 from notebook_kit.recipes.voices_texts import random_text, transcript
@@ -37,7 +44,6 @@ from notebook_kit.training import set_seed
 
 __all__ = ["LETTERS", "build", "start_as_filters"]
 
-SEEDS = (17,)  # the first is the embedded checkpoint; more of them measure how much chance decides
 LETTERS = ["<pad>", "|", "<unk>", *"abcdefghijklmnopqrstuvwxyz"]
 """The tokens: CTC's blank, the space between words, anything else, and the letters."""
 MARGIN = 0.1  # seconds of silence around a text in the flat start
@@ -54,11 +60,15 @@ SHAPE: dict[str, Any] = {
 }
 PHASES = 4  # of each frequency among the first filters
 BANDS = (60.0, 7600.0)  # Hz, of the lowest and the highest filter
-CLIPS, MORE, TESTS = 10_000, 6000, 600
-PITCHES = (0.75, 1.35)  # of the further clips, all by flite, whose voices sound more like people
+CLIPS, TESTS = 20_000, 600
+PITCHES = (0.75, 1.35)
 LETTERS_TIMES = 4  # how often the recorded letters are among the clips
-FLAT_STEPS, STEPS, BATCH = 350, (4650, 4000), 16
-RATES = (3e-3, 2e-3)  # of learning, the highest of each round
+FLAT_STEPS = 300
+STEPS = (2000, 4700)  # of CTC: from good recordings to difficult ones, then on difficult ones
+BATCH = 32
+LEARNING_RATE = 3e-3  # the highest
+HARDNESS = (0.1, 0.7)  # of the first recordings and of the later ones
+SPEEDS = (0.85, 1.25)
 
 
 def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[str, Any]:
@@ -81,9 +91,8 @@ def build(output: Path, quick: bool = False, work: Path | None = None) -> dict[s
 
 def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     clock = Clock(work / "seconds.json")
-    with clock("voices", work / "speech-train-2.npz"):
-        learned = clips("train", 40 if quick else CLIPS, 21, work / "speech-train.npz")
-        more = clips("train", 20 if quick else MORE, 24, work / "speech-train-2.npz", flite=1.0, pitches=PITCHES)
+    with clock("voices", work / "speech-train.npz"):
+        learned = clips("train", 60 if quick else CLIPS, 21, work / "speech-train.npz", shares=SHARES, pitches=PITCHES)
     letters = recordings("klettres-data")
     exams = {
         "held-out voices": clips("test", 20 if quick else TESTS, 23, work / "speech-test.npz"),
@@ -93,13 +102,13 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
     with clock("baseline"):
         templates = _templates(learned)
         found = {name: nearest_template(templates, exam) for name, exam in exams.items()}
-    words = sorted({word for clip in [*learned, *more] for word in transcript(clip.text).split()})
+    words = sorted({word for clip in learned for word in transcript(clip.text).split()})
     baselines = {name: _errors(exam, [transcript(text) for text in found[name]], words) for name, exam in exams.items()}
     reports = []
     for seed in SEEDS[: 1 if quick else None]:
         folder = output if seed == SEEDS[0] else work / f"checkpoint-{seed}"
-        with clock(f"seed {seed}", work / f"speech-{seed}-2.pt"):
-            model = _recognizer([*learned, *(letters * LETTERS_TIMES)], more, seed, work, quick)
+        with clock(f"seed {seed}", work / f"speech-{seed}.pt"):
+            model = _recognizer([*learned, *(letters * LETTERS_TIMES)], seed, work, quick)
         model.half().save_pretrained(folder)
         processor().save_pretrained(folder)
         reports.append({name: _errors(exam, _heard(folder, exam), words) for name, exam in exams.items()})
@@ -110,7 +119,8 @@ def _build(output: Path, quick: bool, work: Path) -> dict[str, Any]:
         "tests": {name: len(exam) for name, exam in exams.items()},
     }
     report |= {"parameters": model.num_parameters(), "bytes": (output / "model.safetensors").stat().st_size}
-    report |= {"threads": torch.get_num_threads(), "shape": SHAPE}
+    report |= {"threads": torch.get_num_threads(), "shape": SHAPE, "steps": FLAT_STEPS + sum(STEPS), "batch": BATCH}
+    report |= {"shares": SHARES}
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     return report
 
@@ -133,32 +143,59 @@ def processor() -> Wav2Vec2Processor:
 # The model -----------------------------------------------------------------------------------------------------------
 
 
-class FlatStart(nn.Module):
-    """The recognizer with two losses: of the letters of frames, and of CTC."""
+class Spelling:
+    """The numbers of the letters and of the sounds of each text that is learned.
 
-    def __init__(self, recognizer: Wav2Vec2ForCTC) -> None:
+    Args:
+        texts: All of them.
+        commonest: A sound that occurs less often has no number.
+    """
+
+    def __init__(self, texts: Sequence[str], commonest: int = 40) -> None:
+        distinct = sorted(set(texts))
+        said = dict(zip(distinct, phones(distinct), strict=True))
+        self.table = phone_table(said.values(), commonest)
+        self.phones = {text: [self.table[sound] for sound in said[text] if sound in self.table] for text in distinct}
+        self.letters = {text: _spelled(text) for text in distinct}
+
+
+class Listening(nn.Module):
+    """The recognizer with two tasks, each learned from frames or by CTC: the letters, and the sounds.
+
+    Args:
+        recognizer: The model that is kept. Its last layer but one learns the sounds.
+        sounds: Their number.
+    """
+
+    def __init__(self, recognizer: Wav2Vec2ForCTC, sounds: int) -> None:
         super().__init__()
         self.recognizer = recognizer
+        width = recognizer.config.hidden_size
+        self.sounds = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + sounds))
 
     def forward(
-        self,
-        input_values: Tensor,
-        attention_mask: Tensor,
-        labels: Tensor | None = None,
-        frame_labels: Tensor | None = None,
+        self, input_values: Tensor, attention_mask: Tensor, letters: Tensor, phones: Tensor, flat: bool | Tensor = False
     ) -> dict[str, Tensor]:
         """The loss of a batch.
 
         Args:
             input_values, attention_mask: `(batch, samples)`.
-            labels: `(batch, letters)`, for CTC.
-            frame_labels: `(batch, frames)`, -100 for padding; in place of `labels`.
+            letters, phones: `(batch, letters or sounds)`, -100 for padding. With `flat`, one for each frame.
+            flat: Learn from frames.
         """
-        out = self.recognizer(input_values=input_values, attention_mask=attention_mask, labels=labels)
-        if frame_labels is None:
-            return {"loss": out.loss, "logits": out.logits}
-        loss = F.cross_entropy(out.logits.transpose(1, 2), frame_labels[:, : out.logits.shape[1]])
-        return {"loss": loss, "logits": out.logits}
+        out = self.recognizer.wav2vec2(input_values, attention_mask=attention_mask, output_hidden_states=True)
+        both = [(self.recognizer.lm_head(out.last_hidden_state), letters), (self.sounds(out.hidden_states[-2]), phones)]
+        if flat:
+            losses = [F.cross_entropy(logits.transpose(1, 2), row[:, : logits.shape[1]]) for logits, row in both]
+        else:
+            frames = frames_after(attention_mask.sum(1), SHAPE["conv_kernel"], SHAPE["conv_stride"])
+            losses = [_ctc(logits, frames, row) for logits, row in both]
+        return {"loss": losses[0] + losses[1], "logits": both[0][0]}
+
+
+def _ctc(logits: Tensor, frames: Tensor, wanted: Tensor) -> Tensor:
+    scores = logits.log_softmax(-1).transpose(0, 1)
+    return F.ctc_loss(scores, wanted.clamp(min=0), frames, (wanted >= 0).sum(1), zero_infinity=True)
 
 
 def _untrained() -> Wav2Vec2ForCTC:
@@ -184,23 +221,23 @@ def _untrained() -> Wav2Vec2ForCTC:
     return Wav2Vec2ForCTC(config)
 
 
-def _recognizer(learned: Sequence[Clip], further: Sequence[Clip], seed: int, work: Path, quick: bool) -> Wav2Vec2ForCTC:
-    """Train in two rounds: from nothing on the clips `learned`, from good recordings to difficult ones; then on all of them."""
+def _recognizer(learned: Sequence[Clip], seed: int, work: Path, quick: bool) -> Wav2Vec2ForCTC:
+    """Train from nothing: a flat start, then CTC, from good recordings to difficult ones."""
     set_seed(seed)
     recognizer = _untrained()
     start_as_filters(recognizer, learned[:: max(1, len(learned) // 60)])
-    flat, first, second, size = (2, 2, 2, 4) if quick else (FLAT_STEPS, *STEPS, BATCH)
-    shortest = sorted(learned, key=lambda clip: len(clip.samples))[: max(2 * size, int(0.6 * len(learned)))]
-    rounds = [
-        [
-            Batches(shortest, _flat_batch, seed, flat, size, (0.1, 0.1), (MARGIN, MARGIN)),
-            Batches(learned, _batch, seed + 100, first, size, (0.1, 2.0)),
-        ],
-        [Batches([*learned, *further], _batch, seed + 200, second, size)],
+    flat, easy, hard, size = (2, 2, 2, 4) if quick else (FLAT_STEPS, *STEPS, BATCH)
+    words = [clip for clip in learned if " " not in clip.text]
+    clips = [*learned, *words]  # single words twice as often: many of them fit in a batch
+    shortest = sorted(clips, key=lambda clip: len(clip.samples))[: max(2 * size, int(0.6 * len(clips)))]
+    spelling = Spelling([clip.text for clip in clips], commonest=1 if quick else 40)
+    batches = [
+        Batches(shortest, _collator(spelling, True), seed, flat, size, (0.1, 0.1), (MARGIN, MARGIN)),
+        Batches(clips, _collator(spelling), seed + 100, easy, size, HARDNESS, speeds=SPEEDS),
+        Batches(clips, _collator(spelling), seed + 200, hard, size, (HARDNESS[1], HARDNESS[1]), speeds=SPEEDS),
     ]
-    pair = FlatStart(recognizer)
-    for number, (batches, rate) in enumerate(zip(rounds, RATES, strict=True), 1):
-        trained(pair, batches, rate, work / f"training-{seed}-{number}", work / f"speech-{seed}-{number}.pt")
+    listening = Listening(recognizer, len(spelling.table))
+    trained(listening, batches, LEARNING_RATE, work / f"training-{seed}", work / f"speech-{seed}.pt")
     return recognizer.eval()
 
 
@@ -236,29 +273,38 @@ def start_as_filters(recognizer: Wav2Vec2ForCTC, examples: Sequence[Clip]) -> No
     convolution.weight.div_(loudness.repeat_interleave(PHASES)[:, None, None])
 
 
-def _batch(samples: Sequence[np.ndarray], texts: Sequence[str], chance: np.random.Generator) -> dict[str, Tensor]:
-    """Normalized samples with their mask, and the letters of the texts."""
-    spelled = [_spelled(text) for text in texts]
-    labels = torch.full((len(texts), max(map(len, spelled))), -100)
-    for row, numbers in zip(labels, spelled, strict=True):
-        row[: len(numbers)] = torch.tensor(numbers)
-    return {**sound_batch(samples), "labels": labels}
+def _collator(spelling: Spelling, flat: bool = False) -> Collate:
+    """Makes normalized samples with their mask, and the letters and the sounds of the texts: all of them, or one for each frame."""
+
+    def collated(
+        samples: Sequence[np.ndarray], texts: Sequence[str], chance: np.random.Generator
+    ) -> Mapping[str, Tensor]:
+        sound = sound_batch(samples)
+        wanted = [(spelling.letters[text], spelling.phones[text]) for text in texts]
+        if flat:
+            frames = sound["input_values"].shape[1] // int(np.prod(SHAPE["conv_stride"]))
+            rows = [
+                [_spread(each, len(wave), frames) for each in both] for wave, both in zip(samples, wanted, strict=True)
+            ]
+        else:
+            rows = [[torch.tensor(each, dtype=torch.long) for each in both] for both in wanted]
+        letters, sounds = (
+            pad_sequence([row[kind] for row in rows], batch_first=True, padding_value=-100) for kind in (0, 1)
+        )
+        return {**sound, "letters": letters, "phones": sounds, "flat": torch.tensor(flat)}
+
+    return collated
 
 
-def _flat_batch(samples: Sequence[np.ndarray], texts: Sequence[str], chance: np.random.Generator) -> dict[str, Tensor]:
-    """Normalized samples with their mask, and a letter for each frame, as if all letters lasted equally long."""
+def _spread(numbers: Sequence[int], samples: int, frames: int) -> Tensor:
+    """A number for each frame, as if all lasted equally long: 0 in the margins, -100 after the sound."""
     step = int(np.prod(SHAPE["conv_stride"]))
-    sound = sound_batch(samples)
-    centres = (torch.arange(sound["input_values"].shape[1] // step) + 0.5) * step  # samples
-    rows = []
-    for wave, text in zip(samples, texts, strict=True):
-        letters = torch.tensor(_spelled(text))
-        begin, end = MARGIN * RATE, len(wave) - MARGIN * RATE
-        place = ((centres - begin) / (end - begin) * len(letters)).floor().long()
-        is_letter = (place >= 0) & (place < len(letters))
-        row = torch.where(is_letter, letters[place.clamp(0, len(letters) - 1)], 0)
-        rows.append(row.masked_fill(centres > len(wave), -100))
-    return {**sound, "frame_labels": torch.stack(rows)}
+    centres = (torch.arange(frames) + 0.5) * step  # samples
+    begin, end = MARGIN * RATE, samples - MARGIN * RATE
+    place = ((centres - begin) / (end - begin) * len(numbers)).floor().long()
+    within = (place >= 0) & (place < len(numbers))
+    row = torch.where(within, torch.tensor(numbers)[place.clamp(0, len(numbers) - 1)], 0)
+    return row.masked_fill(centres > samples, -100)
 
 
 def _spelled(text: str) -> list[int]:

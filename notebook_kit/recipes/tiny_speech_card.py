@@ -92,37 +92,35 @@ matters; with a network, take a larger one, such as `openai/whisper-base`.
 `python -m notebook_kit.recipes build tiny-speech` trains it again with notebook_kit's own Trainer. On one CPU thread of a shared
 machine, speaking took {minutes_of(report["seconds"], "voices"):.0f} minutes and a training {minutes_of(report["seconds"], "seed"):.0f}.
 
-1. {VOICES_OF_PROGRAMS}
-   They say {report["clips"]:,} random texts in all, 6,000 of them by flite at varied pitch. To these, 52 recorded letters of
-   KLettres are added, four times each.
+1. {VOICES_OF_PROGRAMS} They say {report["clips"]:,} random texts, espeak-ng
+   {report["shares"]["espeak"]:.0%} of them. To these, 52 recorded letters of KLettres are added, four times each.
 2. Whenever a clip is used, it gets another speed, room, colour and noise; some pass a telephone line. At first recordings are
-   good, later most are difficult.
+   good, later many are difficult.
 3. The first convolution starts as {shape["conv_dim"][0]} filters, spaced like the ear's, in four phases each.
-4. At first the letters of a text are spread evenly over its frames and learned from there (a flat start); after a few hundred
-   steps, CTC takes over. CTC alone still wrote nothing at all after 200 steps.
-5. After a first round of 5,000 steps with 16 clips, from easy recordings to difficult ones, the learning rate rises once more
-   for a second one of 4,000 steps on all clips.
+4. English is not spelled as it sounds. So the last layer but one also learns the sounds of each text, by a head that is not kept: CTC in
+   the phonetic alphabet, as espeak-ng's dictionary pronounces the text.
+5. At first the letters and the sounds of a text are spread evenly over its frames and learned from there (a flat start); after a few
+   hundred steps, CTC takes over. CTC alone still wrote nothing at all after 200 steps. In all it learns from {report["steps"]:,} batches
+   of {report["batch"]} clips.
 
 {DATA.format(more=KLETTRES)}
 """
 
 
 TRIED = """\
-Where the model is not better than half of that, this was tried: CTC alone, filters without equal loudness, and difficult
-recordings from the start all learned more slowly. The second round lowered the error for flite's held-out voice from 69% to
-57% on the first 100 clips (and raised it for espeak's voices from 38% to 41%).
+Where the model is not better than half of that, this was tried. CTC alone, filters without equal loudness, and difficult recordings
+from the start all learned more slowly. With espeak-ng and the three people of flite alone, the errors were 52% (held-out voices), 94%
+(the woman) and 98% (animals), and 18% of the woman's texts were right: the voices of five more people helped most. With one state per
+30 ms, so that fast voices have more states than letters, they were 50%, 80% and 92%, no different.
 
-What is difficult is a voice that it does not know, not the telephone: on 120 clips of held-out voices, leaving only a telephone's
-frequencies raised the error from 45% to 47%, and 0.3 seconds of silence on both sides to 49%. Of single words it writes 73% right if
-one of flite's training voices says them, 28% for flite's held-out voice, and 13% for the woman. Played a tenth faster or slower, or with
-more or less treble, half of her recordings have errors of 94% to 122%, and 95% as they are.
+Half of the error is not about voices: of 30 new texts said by training voices without noise, 22% to 24% of the words were wrong. A
+model of this size needs more than 26 minutes on one thread to learn to spell. Nor is it the telephone: of an earlier model, leaving
+only a telephone's frequencies raised the error on 120 clips of held-out voices from 45% to 47%, and 0.3 seconds of silence on both sides
+to 49%.
 
-So recordings of people were tried: 6,062 by people who name things in eight other languages or say digits by telephone in three,
-22% of all clips. A second head, on the last layer but one, learned the sounds of all languages in the phonetic alphabet, so that
-people and programs would share them. After 7,200 batches of 24 clips (22 minutes) this was no better, and is not used: errors of 52%
-(held-out voices), 104% (the woman) and 96% (animals), one seed. It had not even learned the people whom it heard in training: 36%
-(Spanish) to 53% (French) of their sounds were wrong, and 2% of those of flite's training voices. People need a larger share of the
-clips, and a much longer training."""
+Recordings of people were tried, too: 6,062 by people who name things in eight other languages or say digits by telephone in three, 22%
+of all clips, from which only the sounds were learned. After 7,200 batches of 24 clips this was no better, and is not used: 36% (Spanish) to
+53% (French) of the sounds of people heard in training were still wrong, and 2% of those of flite's training voices."""
 
 KLETTRES = """\
 - Recorded letters of KLettres, Debian's `klettres-data` (GPL-2): in training.

@@ -13,9 +13,9 @@ from torch.utils.data import ConcatDataset, Dataset
 from notebook_kit.processing.audio.extractor import mask_of, normalized
 from notebook_kit.recipes.shared import train_in_order
 from notebook_kit.recipes.voices_data import Clip
-from notebook_kit.recipes.voices_rooms import padded, recorded
+from notebook_kit.recipes.voices_rooms import SPEEDS, padded, recorded
 
-__all__ = ["Batches", "as_recorded", "sound_batch", "trained"]
+__all__ = ["Batches", "Collate", "as_recorded", "sound_batch", "trained"]
 
 Collate = Callable[[Sequence[np.ndarray], Sequence[str], np.random.Generator], Mapping[str, Tensor]]
 
@@ -33,6 +33,7 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         steps, size: Number of batches, and of clips in each.
         hardness: Of the first and of the last recordings; between them it grows evenly. Above 1 it counts as 1.
         margins: Seconds of silence before and after each clip; random ones by default.
+        speeds: The lowest and the highest; those of `recorded` by default.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         size: int,
         hardness: tuple[float, float] = (1.0, 1.0),
         margins: tuple[float, float] | None = None,
+        speeds: tuple[float, float] = SPEEDS,
     ) -> None:
         self.clips = sorted(clips, key=lambda clip: len(clip.samples))
         self.collate, self.seed, self.steps, self.size = collate, seed, steps, size
-        self.hardness, self.margins = hardness, margins
+        self.hardness, self.margins, self.speeds = hardness, margins, speeds
 
     def __len__(self) -> int:
         return self.steps
@@ -59,7 +61,7 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         chosen = [self.clips[begin + place] for place in chance.choice(width, min(self.size, width), replace=False)]
         first_one, last_one = self.hardness
         hardness = min(1.0, first_one + (last_one - first_one) * step / self.steps)
-        samples = [recorded(clip.samples, chance, hardness, self.margins) for clip in chosen]
+        samples = [recorded(clip.samples, chance, hardness, self.margins, self.speeds) for clip in chosen]
         return self.collate(samples, [clip.text for clip in chosen], chance)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from notebook_kit.recipes.voices_data import RATE
 
-__all__ = ["padded", "recorded"]
+__all__ = ["SPEEDS", "padded", "recorded"]
 
 SPEEDS = (0.86, 1.18)
 """Playing faster raises the pitch and shortens the vocal tract, as in a smaller person."""
@@ -26,6 +26,7 @@ def recorded(
     chance: np.random.Generator,
     hardness: float = 1.0,
     margins: tuple[float, float] | None = None,
+    speeds: tuple[float, float] = SPEEDS,
 ) -> np.ndarray:
     """A clip in a random room, at a random speed, with silence and noise around it.
 
@@ -34,6 +35,7 @@ def recorded(
         chance: The source of random numbers.
         hardness: From 0, a good recording, to 1, of which most are difficult.
         margins: Seconds of silence before and after the sound; random ones by default.
+        speeds: The lowest and the highest.
 
     Returns:
         float32 of shape (other samples,), at most 1.
@@ -44,7 +46,7 @@ def recorded(
         >>> heard.dtype.name, len(heard) > 4000, float(np.abs(heard).max()) <= 1
         ('float32', True, True)
     """
-    sound = _at_speed(samples.astype(np.float32), float(np.exp(chance.uniform(*np.log(SPEEDS)))))
+    sound = _at_speed(samples.astype(np.float32), float(np.exp(chance.uniform(*np.log(speeds)))))
     seconds = chance.uniform(0.03, 0.35, 2) if margins is None else np.array(margins)
     before, after = (seconds * RATE).astype(int)
     size = len(sound) + before + after

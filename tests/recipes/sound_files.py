@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import soundfile
 
+from notebook_kit.recipes import voices_programs
 from notebook_kit.recipes.debian import completion_mark
 from notebook_kit.recipes.voices_data import PACKAGES, RATE, STAMPS
 from notebook_kit.recipes.voices_texts import ASTERISK, LETTER_NAMES
@@ -23,20 +27,51 @@ def beeps(text: str, rate: int = RATE) -> np.ndarray:
 
 
 def speaking(monkeypatch) -> list[list[str]]:
-    """Put both programs in the place; returns the commands that will have been run."""
+    """Put all programs in the place; returns the commands that will have been run, and for packages what they were asked to say."""
     commands: list[list[str]] = []
 
-    def run(command, **_):
-        commands.append(command)
-        text = command[-1] if command[0] == "espeak-ng" else command[command.index("-t") + 1]
-        sound = io.BytesIO()
-        rate = 22_050 if command[0] == "espeak-ng" else 16_000
-        soundfile.write(sound, beeps(text, rate), rate, format="WAV")
-        return subprocess.CompletedProcess(command, 0, sound.getvalue(), b"")
+    def run(command, input=b"", **_):
+        commands.append([*command, input.decode()])
+        if "--ipa" in command:
+            output = "\n".join(line.lower() for line in input.decode().split("\n")).encode() + b"\n"
+        elif command[0] == "text2wave":
+            output = (32_767 * beeps(input.decode())).astype(np.int16).tobytes()
+        else:
+            is_espeak = command[0] == "espeak-ng"
+            text, rate = (command[-1], 22_050) if is_espeak else (command[command.index("-t") + 1], 16_000)
+            output = _as_file(text, rate)
+        return subprocess.CompletedProcess(command, 0, output, b"")
 
-    monkeypatch.setattr("notebook_kit.recipes.voices_data.subprocess.run", run)
-    monkeypatch.setattr("notebook_kit.recipes.voices_data.shutil.which", lambda name: f"/usr/bin/{name}")
+    class Pico:
+        def __init__(self, language):
+            self.language = language
+
+        def speak(self, text):
+            commands.append([self.language, str(self.rate), str(self.pitch), text])
+            return (32_767 * beeps(text)).astype(np.int16).tobytes()
+
+    class RHVoice:
+        def __init__(self, **_):
+            pass
+
+        def say(self, text, voice, format_, sets):
+            commands.append([voice, *map(str, sets), text])
+            file = _as_file(text, 24_000)
+            return nullcontext([file[:100], file[100:]])
+
+    voices_programs.rhvoice.cache_clear()
+    for module in ("voices_programs", "voices_phones"):
+        monkeypatch.setattr(f"notebook_kit.recipes.{module}.subprocess.run", run)
+        monkeypatch.setattr(f"notebook_kit.recipes.{module}.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setitem(sys.modules, "ttspico", SimpleNamespace(TtsEngine=Pico))
+    monkeypatch.setitem(sys.modules, "rhvoice_wrapper", SimpleNamespace(TTS=RHVoice))
     return commands
+
+
+def _as_file(text: str, rate: int) -> bytes:
+    sound = io.BytesIO()
+    soundfile.write(sound, beeps(text, rate), rate, format="WAV")
+    return sound.getvalue()
 
 
 def write_sound_cache(cache: Path) -> Path:

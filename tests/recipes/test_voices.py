@@ -6,29 +6,38 @@ import doctest
 import importlib
 import itertools
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from sound_files import beeps, speaking, write_sound_cache
 
-from notebook_kit import AutoModelForAudioClassification, AutoModelForCTC, pipeline
+from notebook_kit import AutoModelForAudioClassification, AutoModelForCTC, pipeline, set_seed
 from notebook_kit.errors import MissingDependencyError
+from notebook_kit.models.wav2vec2_blocks import frames_after
 from notebook_kit.recipes import (
     tiny_speech,
     voices_batches,
     voices_data,
+    voices_phones,
+    voices_programs,
     voices_rooms,
     voices_scores,
     voices_texts,
 )
-from notebook_kit.recipes.voices_data import PACKAGES, RATE, VOICES, Clip, recordings, spoken
+from notebook_kit.recipes.voices_data import PACKAGES, RATE, Clip, recordings
+from notebook_kit.recipes.voices_phones import phone_table, phones
+from notebook_kit.recipes.voices_programs import VOICES, spoken
 from notebook_kit.recipes.voices_rooms import recorded
 from notebook_kit.recipes.voices_scores import edits, nearest_template, warped_distances
 from notebook_kit.recipes.voices_texts import COMMANDS, LETTER_NAMES, WORDS, random_text, transcript
 
 
-@pytest.mark.parametrize("module", [voices_batches, voices_data, voices_rooms, voices_scores, voices_texts])
+@pytest.mark.parametrize(
+    "module", [voices_batches, voices_data, voices_phones, voices_programs, voices_rooms, voices_scores, voices_texts]
+)
 def test_examples_run(module):
     failed, ran = doctest.testmod(module)
     assert failed == 0
@@ -70,21 +79,68 @@ def test_what_is_said_and_kept(monkeypatch, tmp_path):
     used = {clip.voice.partition(" ")[2] for clip in first}
     assert len(used) > 4 and used <= names
     assert {clip.voice.split()[0] for clip in first} == {"espeak", "flite"}
-    assert any("ay bee" in command for command in map(" ".join, commands))
+    assert any("ay bee" in command for command in map(" ".join, commands))  # by flite
+    assert any("[[eI]] B" in command for command in map(" ".join, commands))  # by espeak, which says "ay" as "eye"
     again = spoken(texts, "test", seed=3, kept=kept)
     assert len(commands) == count, "read from the file"
     for one, other in zip(first, again, strict=True):
         assert (one.text, one.voice) == (other.text, other.voice) and np.array_equal(one.samples, other.samples)
         assert one.samples.dtype == np.int16
-        assert len(one.samples) == pytest.approx(
-            len(beeps(" ".join(LETTER_NAMES.get(w, w) for w in one.text.split()))), abs=2
-        )
+        written = voices_programs.written(one.text, one.voice.split()[0])
+        assert len(one.samples) == pytest.approx(len(beeps(written)), abs=2)
 
 
-def test_without_the_programs(monkeypatch):
-    monkeypatch.setattr("notebook_kit.recipes.voices_data.shutil.which", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="apt-get install espeak-ng flite"):
-        spoken(["hello"], "train", seed=0)
+SHARES = {"flite": 0.2, "pico": 0.2, "rhvoice": 0.2, "festival": 0.2, "espeak": 0.2}
+
+
+def test_every_program_speaks_at_the_same_rate_and_says_letters_right(monkeypatch):
+    commands = speaking(monkeypatch)
+    clips = spoken(["good morning", "A", "H"] * 30, "train", seed=3, shares=SHARES, pitches=(0.8, 1.2))
+    by_program = {name: [clip for clip in clips if clip.voice.startswith(name)] for name in SHARES}
+    assert sum(map(len, by_program.values())) == 90 and min(map(len, by_program.values())) >= 5
+    assert len({clip.voice for clip in clips if not clip.voice.startswith("espeak")}) == 9
+    for name, found in by_program.items():
+        for clip in found:
+            assert clip.samples.dtype == np.int16
+            assert len(clip.samples) == pytest.approx(len(beeps(voices_programs.written(clip.text, name))), abs=4)
+    assert not any(clip.text == "A" for clip in by_program["pico"]), "pico would say the article"
+    assert not any(clip.text == "H" for clip in by_program["festival"])
+    said = [" ".join(command) for command in commands]
+    assert any("[[eI]]" in each for each in said) and any("ay" in each.split() for each in said)
+
+
+@pytest.mark.parametrize(
+    ("program", "install"),
+    [
+        ("espeak", "apt-get install espeak-ng flite"),
+        ("flite", "apt-get install espeak-ng flite"),
+        ("festival", "apt-get install festival festvox-kdlpc16k"),
+        ("pico", "pip install ttspico"),
+        ("rhvoice", "pip install rhvoice-wrapper"),
+    ],
+)
+def test_without_the_programs(program, install, monkeypatch):
+    speaking(monkeypatch)
+    monkeypatch.setattr("notebook_kit.recipes.voices_programs.shutil.which", lambda name: None)
+    for package in ("ttspico", "rhvoice_wrapper"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=install):
+        spoken(["hello"], "train", seed=0, shares={program: 1.0})
+
+
+def test_sounds_are_those_of_the_dictionary(monkeypatch):
+    def run(command, input, **_):
+        said = {"turn on": "tˈɜːn ˈɔn", "F [[eI]]": "ˌɛf ˈeɪ", "two": "tˈuː"}
+        lines = [said[line] for line in input.decode().split("\n")]
+        return subprocess.CompletedProcess(command, 0, ("\n".join(lines) + "\n").encode(), b"")
+
+    monkeypatch.setattr("notebook_kit.recipes.voices_phones.subprocess.run", run)
+    monkeypatch.setattr("notebook_kit.recipes.voices_phones.shutil.which", lambda name: f"/usr/bin/{name}")
+    assert phones(["turn on", "F A", "two"]) == ["tɜnɔn", "ɛfeɪ", "tu"]
+    assert phone_table(["tɜnɔn", "tu"], commonest=2) == {"n": 1, "t": 2}
+    monkeypatch.setattr("notebook_kit.recipes.voices_phones.shutil.which", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="apt-get install espeak-ng"):
+        phones(["two"])
 
 
 @pytest.fixture(scope="module")
@@ -172,17 +228,41 @@ def test_templates_recognize_themselves_at_another_speed():
 # Recipes -------------------------------------------------------------------------------------------------------------
 
 
-def test_letters_of_a_flat_start_are_spread_evenly():
+@pytest.fixture
+def spelling(monkeypatch):
+    speaking(monkeypatch)
+    return tiny_speech.Spelling(["abcd", "ab"], commonest=1)
+
+
+def test_letters_of_a_flat_start_are_spread_evenly(spelling):
     samples = [np.ones(RATE, np.float32), np.ones(RATE // 2, np.float32)]
-    batch = tiny_speech._flat_batch(samples, ["abcd", "ab"], np.random.default_rng(0))
-    first, second = batch["frame_labels"].tolist()
-    a = tiny_speech.LETTERS.index("a")
-    assert len(first) == RATE // 640
-    assert first[:2] == [0, 0] and first[-2:] == [0, 0]  # the blank, in a tenth of a second on both sides
-    inside = [label for label in first if label]
-    assert inside == sorted(inside) and set(inside) == {a, a + 1, a + 2, a + 3}
-    assert max(inside.count(label) for label in inside) == 5
-    assert second[-12:] == [-100] * 12  # padding
+    batch = tiny_speech._collator(spelling, True)(samples, ["abcd", "ab"], np.random.default_rng(0))
+    for name, a in (("letters", tiny_speech.LETTERS.index("a")), ("phones", spelling.table["a"])):
+        first, second = batch[name].tolist()
+        assert len(first) == RATE // 640
+        assert first[:2] == [0, 0] and first[-2:] == [0, 0]  # the blank, in a tenth of a second on both sides
+        inside = [label for label in first if label]
+        assert inside == sorted(inside) and set(inside) == {a, a + 1, a + 2, a + 3}
+        assert max(inside.count(label) for label in inside) == 5
+        assert second[-12:] == [-100] * 12  # padding
+
+
+def test_both_losses_are_those_of_ctc(spelling):
+    """Of the letters from the last layer, and of the sounds from the one before; both train."""
+    set_seed(0)
+    recognizer = tiny_speech._untrained()
+    listening = tiny_speech.Listening(recognizer, len(spelling.table))
+    samples = [np.random.default_rng(0).normal(size=RATE).astype(np.float32), np.ones(RATE // 2, np.float32)]
+    batch = tiny_speech._collator(spelling)(samples, ["abcd", "ab"], np.random.default_rng(0))
+    found = listening(**batch)
+    inputs = {name: batch[name] for name in ("input_values", "attention_mask")}
+    alone = recognizer(**inputs, labels=batch["letters"], output_hidden_states=True)
+    sounds = listening.sounds(alone.hidden_states[-2]).log_softmax(-1).transpose(0, 1)
+    frames = frames_after(batch["attention_mask"].sum(1), recognizer.config.conv_kernel, recognizer.config.conv_stride)
+    expected = torch.nn.functional.ctc_loss(sounds, batch["phones"].clamp(min=0), frames, torch.tensor([4, 2]))
+    assert float(found["loss"].detach()) == pytest.approx(float((alone.loss + expected).detach()), rel=1e-5)
+    found["loss"].backward()
+    assert listening.sounds[1].weight.grad.abs().sum() > 0 and recognizer.lm_head.weight.grad.abs().sum() > 0
 
 
 def test_filters_are_equally_loud_at_the_start():
