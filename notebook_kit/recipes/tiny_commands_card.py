@@ -75,7 +75,7 @@ mislead it. Any other word, music or silence gets one of its labels, too. Do not
 speaking took {minutes_of(report["seconds"], "voices"):.1f} minutes and a training {minutes_of(report["seconds"], "seed"):.1f}.
 
 1. {VOICES_OF_PROGRAMS}
-   They say {report["clips"]:,} clips in all.
+   The training voices say {report["clips"]:,} clips in all.
 2. Whenever a clip is used, it gets another speed, room, colour and noise; some pass a telephone line.
 3. The encoder is that of `notebook-kit/tiny-speech`, which has learned from the same training voices and none of the held-out
    ones. A small AST and a Whisper encoder, trained from random weights for 100 steps, stayed near chance.

@@ -92,7 +92,7 @@ matters; with a network, take a larger one, such as `openai/whisper-base`.
 `python -m notebook_kit.recipes build tiny-speech` trains it again with notebook_kit's own Trainer. On one CPU thread of a shared
 machine, speaking took {minutes_of(report["seconds"], "voices"):.0f} minutes and a training {minutes_of(report["seconds"], "seed"):.0f}.
 
-1. {VOICES_OF_PROGRAMS} They say {report["clips"]:,} random texts, espeak-ng
+1. {VOICES_OF_PROGRAMS} The training voices say {report["clips"]:,} random texts, espeak-ng
    {report["shares"]["espeak"]:.0%} of them. To these, 52 recorded letters of KLettres are added, four times each.
 2. Whenever a clip is used, it gets another speed, room, colour and noise; some pass a telephone line. At first recordings are
    good, later many are difficult.
