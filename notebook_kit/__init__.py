@@ -9,7 +9,7 @@ from __future__ import annotations
 from notebook_kit.lazy import lazy_exports
 from notebook_kit.module_paths import install_module_paths
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, optional=(".tensorflow",))
 __all__ += ["__version__"]

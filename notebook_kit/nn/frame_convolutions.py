@@ -148,7 +148,7 @@ def group_convolved(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int)
 def is_fast_call(x: Tensor, *layers: nn.Module) -> bool:
     """Whether `convolved` and `normalized_convolved` take an input and these layers, and are expected to be faster.
 
-    False if a layer has a hook or a `forward` of its own, which would not be called, and for convolutions of other kinds.
+    False if a layer has a hook or another `forward`, which would not be called, and for convolutions of other kinds.
 
     Args:
         x: The input, of any shape.

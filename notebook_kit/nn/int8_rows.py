@@ -1,4 +1,4 @@
-"""The activations of 8-bit products: each row in whole steps of a range of its own, so that a text's result does not depend on its batch.
+"""The activations of 8-bit products: each row in whole steps of its range, so that a text's result does not depend on its batch.
 
 In a step of generation, with one or a few rows, the operations around a product take as long as the product. So layers that read the
 same states, such as those of queries, keys and values, round them only once.
