@@ -225,11 +225,11 @@ def packing_pays(model: nn.Module, rows: int, steps: int) -> bool:
     """Whether copies of a model's matrices save more time than they cost.
 
     Args:
-        model: The model that generates.
+        model: The model that generates; without modules, as one of another library may be, it has no matrices to copy.
         rows: The number of sequences in parallel.
         steps: The maximum number of new tokens per sequence.
     """
-    weights = list(model.parameters())
+    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
     if not weights or not 1 <= rows <= MOST_ROWS:
         return False
     dtype = weights[0].dtype
