@@ -98,6 +98,14 @@ class Int8Linear(nn.Module):
             self.has_bias = bias is not None
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):  # what mixed precision would gain, 8 bits gain already
+            with torch.autocast("cpu", enabled=False):
+                return self(x.float())
+        if x.dtype != torch.float32:
+            raise InputError(
+                f"A layer of 8 bits computes in float32; its input is {a_kind(x)} of {str(x.dtype).removeprefix('torch.')}.",
+                next_step="Leave the model and its inputs in float32, or turn it back first: dequantized(model).",
+            )
         with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
             out = self._multiplied(x.reshape(-1, self.in_features), x)  # (tokens, out)
             return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)

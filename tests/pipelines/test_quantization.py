@@ -482,6 +482,31 @@ def test_nothing_to_round():
         Int8Linear(nn.LayerNorm(4))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_kinds_of_numbers_are_refused(dtype):
+    torch.manual_seed(0)
+    layer, x = Int8Linear(nn.Linear(64, 32)), torch.randn(3, 64)
+    with pytest.raises(InputError, match=f"computes in float32; its input is .* of {str(dtype)[6:]}.*\n.*dequantized"):
+        layer(x.to(dtype))
+    model = quantized(notebook_kit.BertModel(BertConfig(**ref.tiny_fields("bert"))).eval())
+    with pytest.raises(InputError, match="computes in float32"):
+        model.to(dtype)(input_ids=torch.tensor([[1, 2]]))
+
+
+def test_mixed_precision_leaves_8_bits_as_they_are():
+    torch.manual_seed(0)
+    layer, x = Int8Linear(nn.Linear(64, 32)), torch.randn(3, 64)
+    expected = layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(x), expected)
+        assert torch.allclose(layer(x.bfloat16()), expected, atol=0.05)
+    model = quantized(notebook_kit.BertModel(BertConfig(**ref.tiny_fields("bert"))).eval())
+    ids = torch.tensor([[1, 2, 3]])
+    exact = model(input_ids=ids).last_hidden_state
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.allclose(model(input_ids=ids).last_hidden_state.float(), exact, atol=0.1)
+
+
 @pytest.fixture
 def folder(tmp_path):
     tiny = notebook_kit.BertConfig(**ref.tiny_fields("bert"))
