@@ -112,7 +112,12 @@ def execute(path: Path) -> int:
             "HF_HUB_OFFLINE": "1",
         }
         client = NotebookClient(
-            notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": folder}}, record_timing=False
+            notebook,
+            timeout=900,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+            coalesce_streams=True,  # a busy machine sends one line in parts
         )
         with client.setup_kernel(env=environment):
             for place, cell in enumerate(notebook.cells):
