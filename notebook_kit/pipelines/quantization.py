@@ -100,7 +100,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled("cpu"):  # what mixed precision would gain, 8 bits gain already
             with torch.autocast("cpu", enabled=False):
-                return self(x.float())
+                return self.forward(x.float())  # hooks are called once
         if x.dtype != torch.float32:
             raise InputError(
                 f"A layer of 8 bits computes in float32; its input is {a_kind(x)} of {str(x.dtype).removeprefix('torch.')}.",

@@ -499,7 +499,11 @@ def test_mixed_precision_leaves_8_bits_as_they_are():
     expected = layer(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(layer(x), expected)
+        calls: list[int] = []
+        hook = layer.register_forward_hook(lambda *_: calls.append(1))
         assert torch.allclose(layer(x.bfloat16()), expected, atol=0.05)
+        hook.remove()
+        assert calls == [1]
     model = quantized(notebook_kit.BertModel(BertConfig(**ref.tiny_fields("bert"))).eval())
     ids = torch.tensor([[1, 2, 3]])
     exact = model(input_ids=ids).last_hidden_state
