@@ -25,7 +25,7 @@ from notebook_kit.recipes.shared import SEEDS, Clock, best_temperature, for_each
 from notebook_kit.recipes.tiny_commands_card import model_card
 from notebook_kit.recipes.voices_batches import Batches, as_recorded, sound_batch, trained
 from notebook_kit.recipes.voices_data import RATE, Clip, recordings, trimmed
-from notebook_kit.recipes.voices_programs import EVEN, SHARES, Part, spoken
+from notebook_kit.recipes.voices_programs import EVEN, PITCHES, SHARES, Part, spoken
 from notebook_kit.recipes.voices_scores import centroid_accuracy
 from notebook_kit.recipes.voices_texts import COMMANDS
 from notebook_kit.training import set_seed
@@ -35,7 +35,6 @@ __all__ = ["build"]
 FOUNDATION = "notebook-kit/tiny-speech"
 CLIPS, VALIDATION, TESTS = 5000, 400, 800
 STEPS, BATCH, RATE_OF_LEARNING = 400, 32, 1e-3
-PITCHES = (0.75, 1.35)
 PROJECTION = 128  # width before the mean over time
 
 

@@ -1,6 +1,6 @@
 """The recipe of `notebook-kit/tiny-speech`.
 
-1. Programs say 20,000 words, letters, digits and short sentences, most of them in voices made from nine people. Each is heard in
+1. Programs say 20,000 words, letters, digits and short sentences, most of them in voices made from eight people. Each is heard in
    another room whenever it is used.
 2. The first convolution of a small Wav2Vec2 starts as a bank of filters, four phases of each frequency, spaced like the ear's.
    Learned from nothing, it would take most of the time.
@@ -36,7 +36,7 @@ from notebook_kit.recipes.tiny_speech_card import model_card
 from notebook_kit.recipes.voices_batches import Batches, Collate, sound_batch, trained
 from notebook_kit.recipes.voices_data import RATE, Clip, recordings, trimmed
 from notebook_kit.recipes.voices_phones import phone_table, phones
-from notebook_kit.recipes.voices_programs import SHARES, Part, spoken
+from notebook_kit.recipes.voices_programs import PITCHES, SHARES, Part, spoken
 from notebook_kit.recipes.voices_rooms import recorded
 from notebook_kit.recipes.voices_scores import edits, error_rate, nearest_template, nearest_words
 from notebook_kit.recipes.voices_texts import random_text, transcript
@@ -61,7 +61,6 @@ SHAPE: dict[str, Any] = {
 PHASES = 4  # of each frequency among the first filters
 BANDS = (60.0, 7600.0)  # Hz, of the lowest and the highest filter
 CLIPS, TESTS = 20_000, 600
-PITCHES = (0.75, 1.35)
 LETTERS_TIMES = 4  # how often the recorded letters are among the clips
 FLAT_STEPS = 300
 STEPS = (2000, 4700)  # of CTC: from good recordings to difficult ones, then on difficult ones

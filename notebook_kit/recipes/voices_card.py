@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["DATA", "HELD_OUT", "VOICES_OF_PROGRAMS"]
+__all__ = ["DATA", "VOICES_OF_PROGRAMS"]
 
-HELD_OUT = """\
-Held out for the test are flite's voice `rms`, made from recordings of another man, eight variants of espeak-ng's voice, and two more
-   accents, Scottish and Caribbean."""
-
-VOICES_OF_PROGRAMS = f"""\
+VOICES_OF_PROGRAMS = """\
 In training, flite, pico, RHVoice and festival speak with voices that were made from recordings of eight people, four women and four
    men from the United States, England and Scotland, at random pitch and speed; espeak-ng (formant synthesis) adds five accents and 32
-   variants of its voice. {HELD_OUT}"""
+   variants of its voice. Held out for the test are flite's voice `rms`, made from recordings of another man, eight variants of
+   espeak-ng's voice, and two more accents, Scottish and Caribbean."""
 
 DATA = """\
 ## Data and licences

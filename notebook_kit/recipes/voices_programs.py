@@ -25,7 +25,7 @@ from notebook_kit.processing.audio.loading import load_audio
 from notebook_kit.recipes.voices_data import RATE, Clip, as_integers, read_clips, write_clips
 from notebook_kit.recipes.voices_texts import LETTER_NAMES
 
-__all__ = ["EVEN", "SHARES", "VOICES", "Part", "Voice", "spoken", "written"]
+__all__ = ["EVEN", "PITCHES", "SHARES", "VOICES", "Part", "Voice", "spoken", "written"]
 
 Part = Literal["train", "validation", "test"]
 
@@ -51,6 +51,9 @@ EVEN: Mapping[str, float] = {"flite": 0.5, "espeak": 0.5}
 
 SHARES: Mapping[str, float] = {"flite": 0.34, "pico": 0.22, "rhvoice": 0.22, "festival": 0.08, "espeak": 0.14}
 """The same for training: most of the clips in voices made from people."""
+
+PITCHES = (0.75, 1.35)
+"""The lowest and the highest pitch in training, as a multiple of a voice's usual one."""
 
 _INSTALL = {
     "espeak": "`apt-get install espeak-ng flite`",
