@@ -275,10 +275,17 @@ def run_all(page: Any, timeout: float = 90_000) -> None:
 
 
 def set_theme(page: Any, dark: bool) -> None:
-    """Switch JupyterLab to its dark or light theme."""
+    """Switch JupyterLab to its dark or light theme, and wait until its splash screen has left the page.
+
+    JupyterLab takes the splash screen out 200 ms after a switch; a second switch within that time makes it remove the
+    same node twice, which is an error of the page.
+    """
     name = "JupyterLab Dark" if dark else "JupyterLab Light"
     page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=dark)
+    page.wait_for_function(
+        """dark => document.body.dataset.jpThemeLight === String(!dark) && !document.getElementById("jupyterlab-splash")""",
+        arg=dark,
+    )
 
 
 def shot(target: Any, name: str) -> Path:
