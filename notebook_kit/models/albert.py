@@ -26,7 +26,7 @@ from notebook_kit.nn.heads import (
     Head,
     join_output,
 )
-from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_layers, split_heads
+from notebook_kit.nn.layers import OutputOptions, activated, activation, merge_heads, run_layers, split_heads
 from notebook_kit.nn.losses import cross_entropy, sum_losses
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, ModelOutput
@@ -135,7 +135,7 @@ class AlbertLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
         x = self.attention(x, mask, site, rows)
-        return self.full_layer_layer_norm(self.ffn_output(self.activation(self.ffn(x))) + x)
+        return self.full_layer_layer_norm(self.ffn_output(activated(self.ffn, self.activation, x)) + x)
 
 
 class AlbertEncoder(nn.Module):
@@ -327,7 +327,7 @@ class AlbertMLMHead(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.LayerNorm(self.activation(self.dense(x))))
+        return self.decoder(self.LayerNorm(activated(self.dense, self.activation, x)))
 
 
 class AlbertForMaskedLM(AlbertPreTrainedModel, ForMaskedLM):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.layers import (
+    activated,
     activation,
     apply_dropout,
     check_length,
@@ -114,7 +115,7 @@ class BartLayer(nn.Module):
         return norm(x + apply_dropout(self.dropout, run(x)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.fc2(apply_dropout(self.activation_dropout, self.activation(self.fc1(x))))
+        return self.fc2(apply_dropout(self.activation_dropout, activated(self.fc1, self.activation, x)))
 
 
 def keep_finite(x: Tensor) -> Tensor:

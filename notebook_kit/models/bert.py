@@ -28,6 +28,7 @@ from notebook_kit.nn.heads import (
 )
 from notebook_kit.nn.layers import (
     OutputOptions,
+    activated,
     activation,
     check_length,
     embed_segments,
@@ -183,7 +184,7 @@ class BertLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
         x = self.attention["output"](self.attention["self"](x, mask, site, rows), select_rows(x, rows))
-        return self.output(self.activation(self.intermediate["dense"](x)), x)
+        return self.output(activated(self.intermediate["dense"], self.activation, x), x)
 
 
 class BertEncoder(nn.Module):
@@ -377,7 +378,7 @@ class BertPredictionTransform(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.LayerNorm(self.activation(self.dense(x)))
+        return self.LayerNorm(activated(self.dense, self.activation, x))
 
 
 class BertPredictions(nn.Module):

@@ -30,7 +30,7 @@ from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.cache import KVCache, as_cache
 from notebook_kit.nn.encoder_decoder import decoder_sites
 from notebook_kit.nn.heads import DecoderForCausalLM
-from notebook_kit.nn.layers import input_size, merge_heads, recording, run_layers, split_heads
+from notebook_kit.nn.layers import activated, input_size, merge_heads, recording, run_layers, split_heads
 from notebook_kit.nn.masks import causal_mask, padding_mask
 from notebook_kit.nn.outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -98,7 +98,7 @@ class BertDecoderLayer(BertLayer):
         if source is not None:
             cross = self.crossattention["self"](x, source_mask, False, cache, sites[1], source)
             x = self.crossattention["output"](cross, x)
-        return self.output(self.activation(self.intermediate["dense"](x)), x)
+        return self.output(activated(self.intermediate["dense"], self.activation, x), x)
 
 
 class BertDecoderStack(BertEncoder):

@@ -14,6 +14,7 @@ from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.layers import (
     OutputOptions,
+    activated,
     activation,
     check_length,
     embed_tokens,
@@ -103,7 +104,7 @@ class CLIPFeedForward(nn.Module):
         set_deviation((2 * layers * config.hidden_size) ** -0.5, self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.activation(self.fc1(x)))
+        return self.fc2(activated(self.fc1, self.activation, x))
 
 
 class CLIPLayer(nn.Module):

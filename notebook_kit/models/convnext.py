@@ -17,7 +17,7 @@ from notebook_kit.fields import Activation, Fraction, NonNegative, Size
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
-from notebook_kit.nn.layers import DropPath, activation, stochastic_depths
+from notebook_kit.nn.layers import DropPath, activated, activation, stochastic_depths
 from notebook_kit.nn.outputs import (
     BackboneOutput,
     BaseModelOutputWithPoolingAndNoAttention,
@@ -125,7 +125,7 @@ class ConvNextLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.layernorm(self.dwconv(x).permute(0, 2, 3, 1))  # (B, H, W, C), in which linear layers are fast
-        hidden = self.pwconv2(self.activation(self.pwconv1(hidden)))
+        hidden = self.pwconv2(activated(self.pwconv1, self.activation, hidden))
         if self.layer_scale_parameter is not None:
             hidden = self.layer_scale_parameter * hidden
         return x + self.drop_path(hidden.permute(0, 3, 1, 2))

@@ -18,7 +18,7 @@ from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, linear_classifier
-from notebook_kit.nn.layers import DropPath, activation
+from notebook_kit.nn.layers import DropPath, activated, activation
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BackboneOutput, BaseModelOutputWithPooling
 from notebook_kit.nn.patches import Grid, as_map, check_sides
@@ -123,7 +123,7 @@ class Dinov2MLP(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.activation(self.fc1(x)))
+        return self.fc2(activated(self.fc1, self.activation, x))
 
 
 class Dinov2GatedMLP(nn.Module):

@@ -26,6 +26,7 @@ from notebook_kit.nn.heads import (
 )
 from notebook_kit.nn.layers import (
     OutputOptions,
+    activated,
     activation,
     check_length,
     embed_tokens,
@@ -159,7 +160,7 @@ class DistilBertLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
         x = self.sa_layer_norm(self.attention(x, mask, site, rows) + select_rows(x, rows))
-        inner = self.activation(self.ffn["lin1"](x))
+        inner = activated(self.ffn["lin1"], self.activation, x)
         return self.output_layer_norm(self.dropout(self.ffn["lin2"](inner)) + x)
 
 
@@ -375,5 +376,5 @@ class DistilBertForMaskedLM(DistilBertPreTrainedModel, ForMaskedLM):
         self.activation = activation(config.activation)
 
     def compute_logits(self, out) -> Tensor:
-        x = self.activation(self.vocab_transform(out.last_hidden_state))
+        x = activated(self.vocab_transform, self.activation, out.last_hidden_state)
         return self.vocab_projector(self.vocab_layer_norm(x))

@@ -26,7 +26,7 @@ from notebook_kit.nn.heads import (
     Head,
     join_output,
 )
-from notebook_kit.nn.layers import activation
+from notebook_kit.nn.layers import activated, activation
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutput, EncoderHeadOutput
 from notebook_kit.nn.rows import FIRST
@@ -276,7 +276,7 @@ class ElectraGeneratorPredictions(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.embedding_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.LayerNorm(F.gelu(self.dense(x)))
+        return self.LayerNorm(activated(self.dense, F.gelu, x))
 
 
 class ElectraForMaskedLM(ElectraPreTrainedModel, ForMaskedLM):
@@ -322,7 +322,7 @@ class ElectraDiscriminatorPredictions(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense_prediction(self.activation(self.dense(x))).squeeze(-1)
+        return self.dense_prediction(activated(self.dense, self.activation, x)).squeeze(-1)
 
 
 class ElectraForPreTraining(ElectraPreTrainedModel, Head):

@@ -29,6 +29,7 @@ from notebook_kit.nn.heads import (
     Head,
 )
 from notebook_kit.nn.layers import (
+    activated,
     activation,
     apply_dropout,
     check_length,
@@ -228,7 +229,7 @@ class GPT2MLP(nn.Module):
         self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor) -> Tensor:
-        return apply_dropout(self.dropout, self.c_proj(self.activation(self.c_fc(x))))
+        return apply_dropout(self.dropout, self.c_proj(activated(self.c_fc, self.activation, x)))
 
 
 class GPT2Block(nn.Module):

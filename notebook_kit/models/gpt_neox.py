@@ -24,6 +24,7 @@ from notebook_kit.nn.heads import (
     ForTokenClassification,
 )
 from notebook_kit.nn.layers import (
+    activated,
     activation,
     embed_tokens,
     input_size,
@@ -162,7 +163,7 @@ class GPTNeoXMLP(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense_4h_to_h(self.activation(self.dense_h_to_4h(x)))
+        return self.dense_4h_to_h(activated(self.dense_h_to_4h, self.activation, x))
 
 
 class GPTNeoXLayer(nn.Module):

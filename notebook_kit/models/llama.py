@@ -29,6 +29,7 @@ from notebook_kit.nn.heads import (
     ForTokenClassification,
 )
 from notebook_kit.nn.layers import (
+    activated,
     activation,
     embed_tokens,
     input_size,
@@ -243,7 +244,7 @@ class LlamaMLP(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(activated(self.gate_proj, self.activation, x) * self.up_proj(x))
 
 
 class LlamaDecoderLayer(nn.Module):

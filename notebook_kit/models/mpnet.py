@@ -27,6 +27,7 @@ from notebook_kit.nn.heads import (
 )
 from notebook_kit.nn.layers import (
     OutputOptions,
+    activated,
     activation,
     distance_buckets,
     embed_tokens,
@@ -167,7 +168,7 @@ class MPNetLayer(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor, site: AttentionSite, rows: slice | None = None) -> Tensor:
         x = self.attention(x, bias, site, rows)
-        return self.output(self.activation(self.intermediate["dense"](x)), x)
+        return self.output(activated(self.intermediate["dense"], self.activation, x), x)
 
 
 class MPNetEncoder(nn.Module):

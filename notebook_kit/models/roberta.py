@@ -26,7 +26,7 @@ from notebook_kit.nn.heads import (
     ForQuestionAnswering,
     ForTokenClassification,
 )
-from notebook_kit.nn.layers import OutputOptions, positions_after_padding
+from notebook_kit.nn.layers import OutputOptions, activated, positions_after_padding
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling, MultipleChoiceModelOutput
 from notebook_kit.nn.rows import FIRST
@@ -312,7 +312,7 @@ class RobertaLMHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.layer_norm(F.gelu(self.dense(x))))
+        return self.decoder(self.layer_norm(activated(self.dense, F.gelu, x)))
 
 
 class RobertaForMaskedLM(RobertaPreTrainedModel, ForMaskedLM):

@@ -19,7 +19,15 @@ from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.backbone import Backbone, BackboneConfig
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, ForMaskedImageModeling, linear_classifier
-from notebook_kit.nn.layers import DropPath, activation, merge_heads, run_layers, split_heads, stochastic_depths
+from notebook_kit.nn.layers import (
+    DropPath,
+    activated,
+    activation,
+    merge_heads,
+    run_layers,
+    split_heads,
+    stochastic_depths,
+)
 from notebook_kit.nn.outputs import BackboneOutput, ModelOutput
 from notebook_kit.nn.patches import Grid, as_map, check_pixels, check_sides, mask_patches, resize_positions, sides
 
@@ -211,9 +219,8 @@ class SwinEmbeddings(nn.Module):
         super().__init__()
         C = config.embed_dim
         self.channels, self.patch = config.num_channels, sides(config.patch_size)
-        self.patch_embeddings = nn.ModuleDict(
-            {"projection": nn.Conv2d(config.num_channels, C, self.patch, stride=self.patch)}
-        )
+        projection = nn.Conv2d(config.num_channels, C, self.patch, stride=self.patch)
+        self.patch_embeddings = nn.ModuleDict({"projection": projection})
         height, width = sides(config.image_size)
         self.grid = (height // self.patch[0], width // self.patch[1])
         self.mask_token = nn.Parameter(torch.zeros(1, 1, C)) if use_mask_token else None
@@ -273,14 +280,9 @@ class SwinLayer(nn.Module):
     def __init__(self, config: SwinConfig, width: int, heads: int, shifts: bool, drop_path: float) -> None:
         super().__init__()
         inner = int(config.mlp_ratio * width)
-        self.window = config.window_size
-        self.shift = config.window_size // 2 if shifts else 0
-        self.attention = nn.ModuleDict(
-            {
-                "self": SwinSelfAttention(config, width, heads),
-                "output": nn.ModuleDict({"dense": nn.Linear(width, width)}),
-            }
-        )
+        self.window, self.shift = config.window_size, config.window_size // 2 if shifts else 0
+        attention = SwinSelfAttention(config, width, heads)
+        self.attention = nn.ModuleDict({"self": attention, "output": nn.ModuleDict({"dense": nn.Linear(width, width)})})
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
         self.output = nn.ModuleDict({"dense": nn.Linear(inner, width)})
         self.layernorm_before = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -293,15 +295,13 @@ class SwinLayer(nn.Module):
     def forward(self, x: Tensor, grid: Grid, always_shifts: bool, site: AttentionSite) -> Tensor:
         shift = self.shift if always_shifts or min(grid) > self.window else 0  # one window sees everything
         self.latest = grid, shift
-        attended = self.attend_in_windows(self.layernorm_before(x), grid, shift, site)
-        x = x + self.drop_path(self.dropout(attended))
-        hidden = self.activation(self.intermediate["dense"](self.layernorm_after(x)))
+        x = x + self.drop_path(self.dropout(self.attend_in_windows(self.layernorm_before(x), grid, shift, site)))
+        hidden = activated(self.intermediate["dense"], self.activation, self.layernorm_after(x))
         return x + self.dropout(self.output["dense"](hidden))
 
     def attend_in_windows(self, x: Tensor, grid: Grid, shift: int, site: AttentionSite) -> Tensor:
         """`(batch, positions, width)` to the same."""
-        B, N, C = x.shape
-        H, W = grid
+        (B, N, C), (H, W) = x.shape, grid
         whole = padded(grid, self.window)
         x = F.pad(x.view(B, H, W, C), (0, 0, 0, whole[1] - W, 0, whole[0] - H))
         mask = None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.encoder_decoder import decoder_cache, decoder_sites
 from notebook_kit.nn.layers import (
+    activated,
     activation,
     distance_buckets,
     embed_tokens,
@@ -125,7 +126,8 @@ class T5FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.activation(self.wi_0(x)) * self.wi_1(x) if self.gated else self.activation(self.wi(x))
+        inner = activated(self.wi_0 if self.gated else self.wi, self.activation, x)
+        inner = inner * self.wi_1(x) if self.gated else inner
         return self.wo(self.dropout(inner))
 
 

@@ -16,7 +16,7 @@ from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Size
 from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.image_heads import ForImageClassification, ForMaskedImageModeling
-from notebook_kit.nn.layers import OutputOptions, activation, merge_heads, run_layers, split_heads
+from notebook_kit.nn.layers import OutputOptions, activated, activation, merge_heads, run_layers, split_heads
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.outputs import BaseModelOutputWithPooling
 from notebook_kit.nn.patches import PatchEmbeddings, check_sides, mask_patches, resize_positions
@@ -164,7 +164,7 @@ class ViTLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, site: AttentionSite, rows: slice | None = None) -> Tensor:
         x = select_rows(x, rows) + self.dropout(self.attention(self.layernorm_before(x), mask, site, rows))
-        hidden = self.activation(self.intermediate["dense"](self.layernorm_after(x)))
+        hidden = activated(self.intermediate["dense"], self.activation, self.layernorm_after(x))
         return x + self.dropout(self.output["dense"](hidden))
 
 

@@ -24,7 +24,15 @@ from notebook_kit.nn.frame_convolutions import (
     is_usual,
     normalized_convolved,
 )
-from notebook_kit.nn.layers import activation, merge_heads, recording, run_layers, split_heads, without_dropped
+from notebook_kit.nn.layers import (
+    activated,
+    activation,
+    merge_heads,
+    recording,
+    run_layers,
+    split_heads,
+    without_dropped,
+)
 from notebook_kit.nn.masks import padding_mask
 from notebook_kit.nn.row_counts import padding
 
@@ -324,7 +332,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.inner_dropout(self.activation(self.intermediate_dense(x)))
+        x = self.inner_dropout(activated(self.intermediate_dense, self.activation, x))
         return self.dropout(self.output_dense(x))
 
 

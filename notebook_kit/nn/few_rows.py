@@ -33,6 +33,7 @@ __all__ = [
     "best_time",
     "here",
     "is_direct_call",
+    "is_linear",
     "is_ordinary_call",
     "is_plain",
     "laid_out",
@@ -267,7 +268,7 @@ class PackedProducts:
     def __init__(self, model: nn.Module, rows: int) -> None:
         self.dtype = next((weight.dtype for weight in model.parameters() if weight.dtype in KINDS), torch.float32)
         self.layout, self.left = timing(rows, torch.get_num_threads(), self.dtype).layout, MOST_BYTES
-        self.layers = [layer for layer in model.modules() if _is_linear(layer)]
+        self.layers = [layer for layer in model.modules() if is_linear(layer)]
         # By the id of the weight; a reference to the weight keeps its id valid.
         self._copies: dict[int, tuple[Tensor, tuple[int, int], Tensor | None]] = {}
         self._before: PackedProducts | None = None
@@ -338,6 +339,6 @@ def _forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
     return type(layer).forward(layer, *args, **kwargs)
 
 
-def _is_linear(layer: nn.Module) -> bool:
+def is_linear(layer: nn.Module) -> bool:
     """Whether it multiplies with a matrix `(out, in)`, or as GPT-2's `(in, out)`, and does nothing else."""
     return (type(layer) is nn.Linear and nn.Linear.forward is _LINEAR) or type(layer).__name__ == "GPT2Projection"

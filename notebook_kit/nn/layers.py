@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, TypedDict
 
 import torch
@@ -16,14 +16,27 @@ from torch.utils.checkpoint import checkpoint
 from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_matches
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 from notebook_kit.nn.diagnosis import as_tensors
+from notebook_kit.nn.few_rows import here
+from notebook_kit.nn.many_rows import fused_product, layer_product
 from notebook_kit.nn.rows import rows_for, rows_of_scores
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """The approximation of GELU by tanh."""
+    return F.gelu(x, approximate="tanh")
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """The approximation of GELU by a sigmoid, as in CLIP."""
+    return x * torch.sigmoid(1.702 * x)
+
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "gelu_fast": partial(F.gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu_new": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
     "relu": F.relu,
     "relu2": lambda x: F.relu(x).square(),
     "silu": F.silu,
@@ -32,6 +45,15 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "linear": lambda x: x,
+}
+
+# By `id`, as some callables cannot be hashed: what oneDNN computes with a product, as torch does. (Its ReLU of NaN is 0, which would
+# hide that a model has diverged.)
+_FUSED = {id(F.gelu): ("gelu", "none"), id(gelu_tanh): ("gelu", "tanh")}
+_IN_PLACE: dict[int, Callable[[Tensor], Tensor]] = {
+    id(F.relu): torch.relu_,
+    id(F.silu): lambda x: F.silu(x, inplace=True),
+    id(quick_gelu): lambda x: x.mul_((1.702 * x).sigmoid_()),
 }
 
 
@@ -55,6 +77,47 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
             f"Unknown activation {name!r}. {near_matches(name, ACTIVATIONS)}".rstrip(),
             next_step=f"Use one of {', '.join(ACTIVATIONS)}.",
         ) from None
+
+
+def activated(layer: nn.Module, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`activation(layer(x))`, in one operation or in place, where models compute with `many_rows.FastProducts`.
+
+    With a hook on the layer, and everywhere else, both are called. GELU of infinity may be NaN.
+
+    Args:
+        layer: The first linear layer of a feed-forward block, or any other layer.
+        activation: From `activation`, or any other function or module.
+        x: `(..., in)`.
+
+    Example:
+        >>> from notebook_kit.nn.many_rows import FastProducts
+        >>> layer, gelu, x = nn.Linear(512, 512), activation("gelu"), torch.ones(64, 512)
+        >>> with torch.no_grad(), FastProducts():
+        ...     fast = activated(layer, gelu, x)
+        >>> torch.allclose(fast, gelu(layer(x)), atol=1e-5)
+        True
+    """
+    if torch.compiler.is_compiling() or not getattr(here, "fast", False):
+        return activation(layer(x))
+    if (post := _FUSED.get(id(activation))) is not None and _is_equal(activation, post):
+        out = layer_product(layer, x, post)
+        return activation(layer(x)) if out is None else out
+    if (in_place := _IN_PLACE.get(id(activation))) is not None and (out := layer_product(layer, x)) is not None:
+        return in_place(out)
+    return activation(layer(x))
+
+
+@functools.cache
+def _is_equal(activation: Callable[[Tensor], Tensor], post: tuple[str, str]) -> bool:
+    """Whether the activations of this processor's fused products are those of torch, up to rounding."""
+    with torch.inference_mode():
+        x = torch.linspace(-20, 20, 512 * 16, dtype=torch.float32, device="cpu").view(512, 16)
+        x[0], x[1] = torch.nan, 0
+        try:
+            found = fused_product(x, torch.eye(16, dtype=torch.float32, device="cpu"), None, post)
+        except (AttributeError, RuntimeError, TypeError):  # not in this build of torch
+            return False
+        return torch.allclose(found, activation(x), rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

@@ -4,6 +4,9 @@ torch multiplies float32 matrices by MKL, which leaves the AVX-512 instructions 
 which is part of torch as well, uses them, and is then about twice as fast. Elsewhere, both are equal. So they are timed on
 the processor at hand before their first use, in a few milliseconds. No weight is copied, and no module is changed.
 
+The first layer of a feed-forward block has the largest results, and its activation reads and writes all of them once more. oneDNN
+computes some activations together with the product: see `layers.activated`.
+
 Everything else is left to torch: small products and models, gradients, mixed precision, and calls that are compiled,
 exported, traced or transformed.
 """
@@ -20,14 +23,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules import module as _module
 from torch.overrides import TorchFunctionMode
 
 from notebook_kit.nn.cache import KVCache
-from notebook_kit.nn.few_rows import MOST_ROWS, available, best_time, here, is_ordinary_call, is_plain, product, suits
+from notebook_kit.nn.few_rows import (
+    MOST_ROWS,
+    available,
+    best_time,
+    here,
+    is_linear,
+    is_ordinary_call,
+    is_plain,
+    product,
+    suits,
+)
 from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.nn.row_counts import few_counts
 
-__all__ = ["FastProducts", "fast_products", "gain", "rows_of_call", "work_per_row"]
+__all__ = [
+    "FastProducts",
+    "fast_products",
+    "fused_product",
+    "gain",
+    "is_bare",
+    "layer_product",
+    "rows_of_call",
+    "work_per_row",
+]
 
 LEAST_GAIN = 1.1
 LEAST_WORK = 1 << 27  # multiplications of a call, for which looking at every operation costs less than is gained
@@ -141,12 +164,52 @@ class FastProducts(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def layer_product(layer: nn.Module, x: Tensor, post: tuple[str, str] | None = None) -> Tensor | None:
+    """`layer(x)` within `FastProducts`, in memory that nothing else refers to; None for what torch has to compute.
+
+    Args:
+        layer: Any layer; only a linear one without hooks has such a result.
+        x: `(..., in)`.
+        post: oneDNN's name and algorithm of an activation to compute with it.
+    """
+    weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
+    if not (type(weight) is nn.Parameter and weight.dim() == 2 and is_linear(layer) and is_bare(layer)):
+        return None
+    rows_are_outputs = weight if type(layer) is nn.Linear else weight.t()
+    # With a mode of the user's, operations stay apart, as it may look at them.
+    if torch._C._len_torch_function_stack() != 1 or not _pays(x, rows_are_outputs, bias):
+        return None
+    return _multiplied(x, rows_are_outputs, bias, post)
+
+
+def fused_product(x: Tensor, weight: Tensor, bias: Tensor | None, post: tuple[str, str]) -> Tensor:
+    """`activation(x @ weight.T + bias)`, without gradients.
+
+    Args:
+        x, weight, bias: As for `few_rows.product`, float32.
+        post: oneDNN's name and algorithm of the activation, such as `("gelu", "none")`.
+    """
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, post[0], [], post[1])
+
+
+def is_bare(layer: nn.Module) -> bool:
+    """Whether a call of a layer is that of its class's `forward`, without hooks before or after it."""
+    return not (
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or _module._global_forward_hooks
+        or _module._global_forward_pre_hooks
+        or "forward" in layer.__dict__
+    )
+
+
+def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None, post: tuple[str, str] | None = None) -> Tensor:
+    multiply = product if post is None else partial(fused_product, post=post)
     rows = x.reshape(-1, x.shape[-1])
     padded = few_counts(rows, reuse=True)
     if padded is rows:
-        return product(x, weight, bias)
-    return product(padded, weight, bias)[: len(rows)].view(*x.shape[:-1], len(weight))
+        return multiply(x, weight, bias)
+    return multiply(padded, weight, bias)[: len(rows)].view(*x.shape[:-1], len(weight))
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

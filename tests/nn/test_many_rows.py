@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import reference as ref
 import torch
@@ -25,13 +27,14 @@ def counted(monkeypatch):
     monkeypatch.setattr(many_rows, "gain", lambda few, threads: 2.0)
     monkeypatch.setattr(many_rows, "LEAST_WORK", 1)
     monkeypatch.setattr(many_rows, "LEAST_PRODUCT", 1)
-    shapes, product = [], many_rows.product
+    shapes, kinds = [], {"product": many_rows.product, "fused_product": many_rows.fused_product}
 
-    def counting(x, weight, bias):
+    def counting(name, x, weight, bias, **post):
         shapes.append(tuple(weight.shape))
-        return product(x, weight, bias)
+        return kinds[name](x, weight, bias, **post)
 
-    monkeypatch.setattr(many_rows, "product", counting)
+    for name in kinds:
+        monkeypatch.setattr(many_rows, name, partial(counting, name))
     return shapes
 
 
