@@ -72,7 +72,9 @@ class Case:
 def distance(answer: Any, expected: Any) -> str:
     if isinstance(expected, np.ndarray):
         return f"{np.abs(answer - expected).max():.0e}"
-    pairs = [pair for ours, theirs in zip(answer, expected, strict=True) for pair in zip(ours, theirs, strict=False)]
+    lengths = [[len(row) for row in rows] for rows in (answer, expected)]
+    assert lengths[0] == lengths[1], f"{lengths[0]} tokens instead of {lengths[1]}: not the same work"
+    pairs = [pair for ours, theirs in zip(answer, expected, strict=True) for pair in zip(ours, theirs, strict=True)]
     return f"{statistics.mean(a == b for a, b in pairs):.0%}"
 
 
@@ -448,7 +450,8 @@ def transcribers(given: argparse.Namespace) -> Iterator[Case]:
             from ctranslate2 import StorageView
 
             view = StorageView.from_array(features.numpy())
-            settings = {"beam_size": 1, "max_length": tokens + 2, "suppress_tokens": [end], "suppress_blank": False}
+            # CTranslate2 writes half of `max_length` tokens.
+            settings = {"beam_size": 1, "max_length": 2 * tokens, "suppress_tokens": [end], "suppress_blank": False}
             prompts = [[end + 1, 50363]] * 2
             for key, engine in engines.items():
                 calls[key] = lambda engine=engine: [
