@@ -24,6 +24,7 @@ from torch import Tensor
 
 from notebook_kit.errors import InputError, a_kind
 from notebook_kit.fields import Rows, mismatch
+from notebook_kit.nn.fixed_keys import laid_out
 
 __all__ = ["BorrowedCache", "DynamicCache", "KVCache", "NamedCache", "StaticCache", "as_cache"]
 
@@ -54,6 +55,7 @@ class KVCache:
         self._values: list[Tensor] = []
         self._lengths: list[int] = []
         self._cross: dict[int, tuple[Tensor, Tensor]] = {}
+        self._laid_out: set[int] = set()  # layers
 
     @property
     def length(self) -> int:
@@ -130,7 +132,7 @@ class KVCache:
     def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """One layer's keys and values of the encoder's output, computed by the first call and stored.
 
-        From the second call on they are contiguous in memory, which every further step reads faster.
+        From the second call on they are laid out in memory as every further step reads them fastest.
 
         Args:
             layer: Index of the layer.
@@ -138,9 +140,10 @@ class KVCache:
         """
         if layer not in self._cross:
             self._cross[layer] = compute()
-        elif not all(x.is_contiguous() for x in self._cross[layer]):
+        elif layer not in self._laid_out:
             key, value = self._cross[layer]
-            self._cross[layer] = key.contiguous(), value.contiguous()
+            self._cross[layer] = laid_out(key), value.contiguous()
+            self._laid_out.add(layer)
         return self._cross[layer]
 
     def repeat(self, times: int) -> None:
@@ -239,6 +242,7 @@ class NamedCache(KVCache):
         """Discard all positions, and the encoder's keys and values."""
         super().crop(0)
         self._cross.clear()
+        self._laid_out.clear()
 
     def get_max_cache_shape(self, layer_idx: int = 0) -> int:
         """The maximum number of positions; -1 if there is none."""

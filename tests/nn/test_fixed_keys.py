@@ -1,0 +1,103 @@
+"""Attention to keys that stay the same: the same results as the fused kernel, and only where it may be used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from notebook_kit import BartConfig, BartForConditionalGeneration
+from notebook_kit.nn import attention, fixed_keys
+from notebook_kit.nn.attention import AttentionSite, attend, record_attention
+from notebook_kit.nn.cache import KVCache
+
+SITE = AttentionSite(0, 4, "cross")
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Use it on every processor, and count its calls."""
+    monkeypatch.setattr(fixed_keys, "gain", lambda threads: 2.0)
+    monkeypatch.setattr(fixed_keys, "FEWEST_KEYS", 2)
+    calls, compute = [], fixed_keys.attention
+    monkeypatch.setattr(fixed_keys, "attention", lambda *args: calls.append(args[0].shape) or compute(*args))
+    return calls
+
+
+def keys_and_values(*shape):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, *shape, generator=generator)
+
+
+@pytest.mark.parametrize("queries", [1, 3, 8])
+@pytest.mark.parametrize("scale", [None, 1.0])
+def test_same_as_the_fused_kernel(used, queries, scale):
+    key, value = keys_and_values(2, 4, 50, 16)
+    query = torch.randn(2, 4, queries, 16)
+    with torch.no_grad():
+        found = attend(query, fixed_keys.laid_out(key), value, site=SITE, scale=scale)
+    assert len(used) == 1
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value, scale=scale))
+
+
+def test_the_layout_keeps_the_numbers(used):
+    key, _ = keys_and_values(2, 4, 50, 16)
+    with torch.no_grad():
+        turned = fixed_keys.laid_out(key.transpose(1, 2).contiguous().transpose(1, 2))
+        assert torch.equal(turned, key) and turned.stride(-2) == 1
+        assert fixed_keys.laid_out(turned) is turned
+    assert fixed_keys.laid_out(key) is key, "gradients are left to torch"
+
+
+def test_processors_on_which_it_gains_nothing(used, monkeypatch):
+    key, value = keys_and_values(2, 4, 50, 16)
+    monkeypatch.setattr(fixed_keys, "gain", lambda threads: 1.0)
+    with torch.no_grad():
+        key = fixed_keys.laid_out(key)
+        assert key.is_contiguous()
+        attend(key[:, :, :1], key, value, site=SITE)
+    assert not used
+
+
+def test_everything_else_is_left_to_torch(used):
+    key, value = keys_and_values(2, 4, 50, 16)
+    with torch.no_grad():
+        turned = fixed_keys.laid_out(key)
+        query = torch.randn(2, 4, 1, 16)
+        attend(query, key, value, site=SITE)  # keys of a decoder, which grow
+        attend(query, turned, value, site=SITE, mask=torch.zeros(2, 1, 1, 50))
+        attend(query, turned, value, site=SITE, dropout=0.1)
+        attend(torch.randn(2, 4, 9, 16), turned, value, site=SITE)
+        attend(query.bfloat16(), turned.bfloat16(), value.bfloat16(), site=SITE)
+    attend(query.requires_grad_(), turned, value, site=SITE).sum().backward()
+    assert not used
+
+
+def test_a_cache_lays_keys_out_once(used):
+    cache, (key, value) = KVCache(), keys_and_values(1, 2, 20, 8)
+    with torch.no_grad():
+        first, second, third = (cache.cross(0, lambda: (key, value)) for _ in range(3))
+    assert first[0] is key and second[0].stride(-2) == 1 and third[0] is second[0]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generation(used, monkeypatch, beams):
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32, init_std=0.5,
+    )  # fmt: skip
+    model = BartForConditionalGeneration(config).eval()
+    ids = torch.randint(4, 60, (2, 12))
+    options = {"num_beams": beams, "max_new_tokens": 6, "min_new_tokens": 6}
+    fast = model.generate(ids, **options)
+    assert len(used) == 2 * 5, "two layers, and each further token"
+    with record_attention(model.model.decoder) as record:
+        assert torch.equal(model.generate(ids, **options), fast)
+    assert len(used) == 2 * 5 and record.steps(0, "cross")
+    monkeypatch.setattr(attention.fixed_keys, "suits", lambda *inputs: False)
+    assert torch.equal(model.generate(ids, **options), fast)
+
+
+def test_the_gain_is_measured():
+    assert fixed_keys.gain(torch.get_num_threads()) > 0
