@@ -17,7 +17,7 @@ from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_mat
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 from notebook_kit.nn.diagnosis import as_tensors
 from notebook_kit.nn.few_rows import here
-from notebook_kit.nn.many_rows import fused_product, layer_product
+from notebook_kit.nn.many_rows import fast_products, fused_product, layer_product
 from notebook_kit.nn.rows import rows_for, rows_of_scores
 
 
@@ -346,7 +346,8 @@ def run_layers(
         output_hidden_states = owner.config.output_hidden_states  # type: ignore[union-attr, assignment]
     states: list[Tensor] = [hidden]
     recompute = owner.__dict__.get("gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
-    with recording(owner, output_attentions) as record:
+    # An encoder may be called alone, rather than by a model, whose calls are in such a block.
+    with fast_products(owner, (hidden,), {}), recording(owner, output_attentions) as record:
         calls = [(layer, (*inputs, site)) for layer, site in zip(layers, sites, strict=True)]
         if calls and record is None and not output_hidden_states and (rows := rows_for(calls[-1][0])) is not None:
             layer, given = calls[-1]

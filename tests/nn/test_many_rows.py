@@ -77,6 +77,31 @@ def test_the_encoder_of_a_model_that_generates(counted):
     assert counted[:12] == [*[(32, 32)] * 4, (48, 32), (32, 48)] * 2
 
 
+def encoders():
+    torch.manual_seed(0)
+    bart = notebook_kit.BartConfig(vocab_size=99, d_model=32, encoder_layers=2, decoder_layers=1, encoder_ffn_dim=48)
+    t5 = notebook_kit.T5Config(vocab_size=99, d_model=32, d_kv=8, num_heads=4, d_ff=48, num_layers=2)
+    vit = notebook_kit.ViTModel(notebook_kit.ViTConfig(**ref.tiny_fields("vit")))
+    return {
+        "bart": (notebook_kit.BartModel(bart).get_encoder(), [IDS]),
+        "t5": (notebook_kit.T5Model(t5).get_encoder(), [IDS]),
+        "vit": (vit.encoder, [torch.randn(2, 7, vit.config.hidden_size), None]),
+    }
+
+
+@pytest.mark.parametrize("family", ["bart", "t5", "vit"])
+def test_an_encoder_that_is_called_alone(family, counted, monkeypatch):
+    encoder, given = encoders()[family]
+    encoder.eval()
+    with torch.no_grad():
+        fast = encoder(*given)[0]
+        assert len(counted) == linear_layers(encoder)
+        monkeypatch.setattr(many_rows, "gain", lambda few, threads: 1.0)
+        plain = encoder(*given)[0]
+    assert len(counted) == linear_layers(encoder)
+    torch.testing.assert_close(fast, plain)
+
+
 @pytest.fixture
 def bert():
     torch.manual_seed(0)
