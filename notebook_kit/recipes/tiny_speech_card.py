@@ -20,7 +20,12 @@ def model_card(report: dict[str, Any]) -> str:
     first, held_out = report["seeds"][0], "held-out voices"
     warning = QUICK_WARNING if report["quick"] else ""
     shape = report["shape"]
-    errors = [seed[held_out]["wer"] for seed in report["seeds"]]
+    seeds = report["seeds"]
+    intervals = [
+        interval([seed[name]["wer"] for seed in seeds], f"word error rate on {name}") for name in report["baselines"]
+    ]
+    known = [seed["training voices"]["wer"] for seed in seeds]
+    second = report["rates"][1] / report["rates"][0]
     return f"""\
 ---
 license: apache-2.0
@@ -60,7 +65,9 @@ The word error rate (WER) of the saved checkpoint, and of the baseline; lower is
 
 {_table(report)}
 
-{interval(errors, "word error rate on held-out voices")} {_verdict(report)}
+{" ".join(intervals)}
+
+{_verdict(report)}
 
 By program, on held-out voices: {_by_group(first[held_out]["groups"])}. The last two rows are recordings of people, whose
 voices were not used for training. The woman says single words, letters and a few short phrases; many of the animals are words
@@ -71,6 +78,10 @@ is spelling and missing spaces, as the share of wrong letters shows.
 
 The baseline is template matching: the text of the nearest of {report["templates"]} recorded single words by dynamic time warping of
 log-mel spectrograms. It knows how its words are spelled, and cannot answer with a sentence.
+
+Of {report["more by training voices"]} further clips by training voices, {min(known):.0%} to {max(known):.0%} of the words
+are wrong: that part of the error is not about unknown voices.
+
 {TRIED}
 
 Some answers to held-out voices, chosen by nothing but their order:
@@ -100,23 +111,31 @@ machine, speaking took {minutes_of(report["seconds"], "voices"):.0f} minutes and
 4. English is not spelled as it sounds. So the last layer but one also learns the sounds of each text, by a head that is not kept: CTC in
    the phonetic alphabet, as espeak-ng's dictionary pronounces the text.
 5. At first the letters and the sounds of a text are spread evenly over its frames and learned from there (a flat start); after a few
-   hundred steps, CTC takes over. CTC alone still wrote nothing at all after 200 steps. In all it learns from {report["steps"]:,} batches
-   of {report["batch"]} clips.
+   hundred steps, CTC takes over. CTC alone still wrote nothing at all after 200 steps.
+6. When the learning rate has fallen to 0, it rises again, to {second:.0%} of the first peak, and falls to 0 once more, on good and
+   difficult recordings; a third of them begin with the sound, and a third end with it. In all the model learns from
+   {report["steps"]:,} batches of {report["batch"]} clips, {report["again"]:,} of them in this second cycle.
 
 {DATA.format(more=KLETTRES)}
 """
 
 
 TRIED = """\
-Where the model is not better than half of that, this was tried. CTC alone, filters without equal loudness, and difficult recordings
+To come closer to half of the baseline's errors, this was tried. CTC alone, filters without equal loudness, and difficult recordings
 from the start all learned more slowly. With espeak-ng and the three people of flite alone, the errors were 52% (held-out voices), 94%
 (the woman) and 98% (animals), and 18% of the woman's texts were right: the voices of five more people helped most. With one state per
-30 ms, so that fast voices have more states than letters, they were 50%, 80% and 92%, no different.
+30 ms, so that fast voices have more states than letters, they were 50%, 80% and 92%, no different. (All of this with one cycle.)
 
-Half of the error is not about voices: of 30 new texts said by training voices without noise, 22% to 24% of the words were wrong. A
-model of this size needs more than 26 minutes on one thread to learn to spell. Nor is it the telephone: of an earlier model, leaving
-only a telephone's frequencies raised the error on 120 clips of held-out voices from 45% to 47%, and 0.3 seconds of silence on both sides
-to 49%.
+Until it had a second cycle, its errors were 49.3%, 48.0% and 46.6% on held-out voices (three seeds), 78%, 82% and 74% on the woman, 89%
+to 90% on the animals, and 34% to 35% on the further clips by training voices. A second cycle of 5,000 batches with silence around every
+clip brought the first of these seeds to 42.9%, 75%, 87% and 31%. The answers to training voices then showed what was wrong: *lease press
+three* for *please press three*, *oodbye*. The clips of the tests begin and end a hundredth of a second from the sound; those in training
+had 0.03 seconds of silence or more on both sides. With a tenth of a second of silence there, the same model had 14% of the words of
+training voices wrong, not 31%, and 36% of those of 200 clips of held-out voices, not 44%. So a third of the beginnings, and of the ends,
+in the second cycle have no silence.
+
+It is not the telephone that makes the woman hard to understand: of an earlier model, leaving only a telephone's frequencies raised the
+error on 120 clips of held-out voices from 45% to 47%.
 
 Recordings of people were tried, too: 6,062 by people who name things in eight other languages or say digits by telephone in three, 22%
 of all clips, from which only the sounds were learned. After 7,200 batches of 24 clips this was no better, and is not used: 36% (Spanish) to

@@ -34,6 +34,7 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         hardness: Of the first and of the last recordings; between them it grows evenly. Above 1 it counts as 1.
         margins: Seconds of silence before and after each clip; random ones by default.
         speeds: The lowest and the highest; those of `recorded` by default.
+        tight: How often a clip begins, or ends, without silence.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         hardness: tuple[float, float] = (1.0, 1.0),
         margins: tuple[float, float] | None = None,
         speeds: tuple[float, float] = SPEEDS,
+        tight: float = 0.0,
     ) -> None:
         self.clips = sorted(clips, key=lambda clip: len(clip.samples))
         self.collate, self.seed, self.steps, self.size = collate, seed, steps, size
-        self.hardness, self.margins, self.speeds = hardness, margins, speeds
+        self.hardness, self.margins, self.speeds, self.tight = hardness, margins, speeds, tight
 
     def __len__(self) -> int:
         return self.steps
@@ -61,7 +63,7 @@ class Batches(Dataset[Mapping[str, Tensor]]):
         chosen = [self.clips[begin + place] for place in chance.choice(width, min(self.size, width), replace=False)]
         first_one, last_one = self.hardness
         hardness = min(1.0, first_one + (last_one - first_one) * step / self.steps)
-        samples = [recorded(clip.samples, chance, hardness, self.margins, self.speeds) for clip in chosen]
+        samples = [recorded(clip.samples, chance, hardness, self.margins, self.speeds, self.tight) for clip in chosen]
         return self.collate(samples, [clip.text for clip in chosen], chance)
 
 

@@ -27,6 +27,7 @@ def recorded(
     hardness: float = 1.0,
     margins: tuple[float, float] | None = None,
     speeds: tuple[float, float] = SPEEDS,
+    tight: float = 0.0,
 ) -> np.ndarray:
     """A clip in a random room, at a random speed, with silence and noise around it.
 
@@ -36,6 +37,7 @@ def recorded(
         hardness: From 0, a good recording, to 1, of which most are difficult.
         margins: Seconds of silence before and after the sound; random ones by default.
         speeds: The lowest and the highest.
+        tight: How often, from 0 to 1, there is no silence before the sound, and independently none after it.
 
     Returns:
         float32 of shape (other samples,), at most 1.
@@ -48,6 +50,8 @@ def recorded(
     """
     sound = _at_speed(samples.astype(np.float32), float(np.exp(chance.uniform(*np.log(speeds)))))
     seconds = chance.uniform(0.03, 0.35, 2) if margins is None else np.array(margins)
+    if tight:
+        seconds = np.where(chance.random(2) < tight, 0.0, seconds)
     before, after = (seconds * RATE).astype(int)
     size = len(sound) + before + after
     length = 4096 * -(-(size + int(RATE * DECAYS[1])) // 4096)

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import itertools
 import random
+import shutil
 import subprocess
 import sys
 
@@ -172,6 +173,27 @@ def test_margins_say_where_the_sound_is():
     assert 0.85 < speed < 1.2
 
 
+def test_some_clips_begin_or_end_without_silence():
+    tone = np.sin(np.arange(RATE) / 4)
+
+    def silences(tight):
+        """Seconds before and after the sound; the sound itself keeps its length at a speed of 1."""
+        batches = voices_batches.Batches(
+            [Clip("", "", tone)], lambda samples, *_: samples, 0, 120, 1, (0.0, 0.0), speeds=(1.0, 1.0), tight=tight
+        )
+        found = []
+        for number in range(120):
+            loud = np.flatnonzero(np.abs(batches[number][0]) > 0.2 * np.abs(batches[number][0]).max())
+            found.append((loud[0] / RATE, (len(batches[number][0]) - 1 - loud[-1]) / RATE))
+        return np.array(found)
+
+    assert silences(0.0).min() > 0.025
+    assert silences(1.0).max() < 0.002
+    without = silences(0.4) < 0.002
+    assert np.abs(without.mean(axis=0) - 0.4).max() < 0.1
+    assert 0.08 < without.all(axis=1).mean() < 0.26, "both ends are drawn apart"
+
+
 def test_hard_recordings_are_noisier_than_easy_ones():
     def noise(hardness):
         found = []
@@ -283,6 +305,35 @@ def test_filters_are_equally_loud_at_the_start():
         powers = [convolution(torch.from_numpy(wave)[None, None]).square().mean(-1)[0] for wave in heard]
     loudness = torch.stack(powers).mean(0).sqrt()
     assert loudness.max() < 15 * loudness.min()  # of equally long filters, the lowest would be a hundred times as loud
+
+
+def test_a_second_cycle_goes_on_from_the_weights_of_the_first(monkeypatch, tmp_path):
+    speaking(monkeypatch)
+    clips = [Clip(text, "", (20_000 * beeps(text)).astype(np.int16)) for text in ("ab", "b a", "abba", "a b", "ba")]
+    cycles, train = [], tiny_speech.trained
+
+    def noted(model, batches, rate, folder, kept):
+        before = model.recognizer.lm_head.weight.detach().clone()
+        result = train(model, batches, rate, folder, kept)
+        cycles.append((rate, before, model.recognizer.lm_head.weight.detach().clone()))
+        return result
+
+    monkeypatch.setattr(tiny_speech, "trained", noted)
+
+    def weights():
+        cycles.clear()
+        return tiny_speech._recognizer(clips, 17, tmp_path, quick=True).lm_head.weight.detach()
+
+    found = weights()
+    (first_rate, start, halfway), (second_rate, again, end) = cycles
+    assert 0 < second_rate < first_rate
+    assert torch.equal(again, halfway) and torch.equal(found, end)
+    assert not torch.equal(start, halfway) and not torch.equal(halfway, end)
+    (tmp_path / "speech-17.pt").unlink()
+    shutil.rmtree(tmp_path / "training-17-second")  # as if it had been interrupted between the cycles
+    torch.testing.assert_close(weights(), found)
+    (tmp_path / "speech-17-first.pt").unlink()
+    assert torch.equal(weights(), found) and len(cycles) == 1, "the final weights are enough"
 
 
 @pytest.mark.slow
