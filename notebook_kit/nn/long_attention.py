@@ -7,6 +7,8 @@ never formed here either. Short inputs, masks, dropout, gradients and everything
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -62,22 +64,20 @@ def long_attention(query: Tensor, key: Tensor, value: Tensor, scale: float | Non
         True
     """
     B, H, T, D = query.shape
-    # oneDNN is slow for rows that are not contiguous.
-    queries = (query * (D**-0.5 if scale is None else scale)).contiguous().view(B * H, T, D)
-    keys = key.contiguous().view(B * H, -1, D)
-    columns = value.transpose(-2, -1).contiguous().view(B * H, -1, value.shape[-2])  # (heads, width, to)
-    to = key.shape[-2]
-    if more := padding(to, _exact):
-        keys, columns = F.pad(keys, (0, 0, 0, more)), F.pad(columns, (0, more))
-    result = value.new_empty(
-        B, T, H, value.shape[-1]
-    )  # as the fused kernel returns it: heads are merged without a copy
-    for head in range(B * H):
+    to, scale = key.shape[-2], D**-0.5 if scale is None else scale
+    more = padding(to, _exact)
+    # As the fused kernel returns it: heads are merged without a copy.
+    result = value.new_empty(B, T, H, value.shape[-1])
+    for b, h in itertools.product(range(B), range(H)):
+        # oneDNN is slow for rows that are not contiguous. Copies of one head stay in the processor's cache, and need no new memory.
+        keys, columns = key[b, h].contiguous(), value[b, h].t().contiguous()  # (to, head_dim), (width, to)
+        if more:
+            keys, columns = F.pad(keys, (0, 0, 0, more)), F.pad(columns, (0, more))
         for start in range(0, T, BLOCK):
-            block = queries[head, start : start + BLOCK]
-            scores = product(few_counts(block, exact=_exact), keys[head], None)
+            block = (query[b, h, start : start + BLOCK] * scale).contiguous()
+            scores = product(few_counts(block, exact=_exact), keys, None)
             if more:
                 scores[:, to:] = -torch.inf
             weights = torch.softmax(scores, dim=-1, out=scores)
-            result[head // H, start : start + BLOCK, head % H] = product(weights, columns[head], None)[: len(block)]
+            result[b, start : start + BLOCK, h] = product(weights, columns, None)[: len(block)]
     return result.transpose(1, 2)
