@@ -141,8 +141,7 @@ class KVCache:
         if layer not in self._cross:
             self._cross[layer] = compute()
         elif layer not in self._laid_out:
-            key, value = self._cross[layer]
-            self._cross[layer] = laid_out(key), value.contiguous()
+            self._cross[layer] = laid_out(*self._cross[layer])
             self._laid_out.add(layer)
         return self._cross[layer]
 

@@ -17,7 +17,7 @@ SITE = AttentionSite(0, 4, "cross")
 @pytest.fixture
 def used(monkeypatch):
     """Use it on every processor, and count its calls."""
-    monkeypatch.setattr(fixed_keys, "gain", lambda threads: 2.0)
+    monkeypatch.setattr(fixed_keys, "gain", lambda threads, dtype: 2.0)
     monkeypatch.setattr(fixed_keys, "FEWEST_KEYS", 2)
     calls, compute = [], fixed_keys.attention
     monkeypatch.setattr(fixed_keys, "attention", lambda *args: calls.append(args[0].shape) or compute(*args))
@@ -35,41 +35,56 @@ def test_same_as_the_fused_kernel(used, queries, scale):
     key, value = keys_and_values(2, 4, 50, 16)
     query = torch.randn(2, 4, queries, 16)
     with torch.no_grad():
-        found = attend(query, fixed_keys.laid_out(key), value, site=SITE, scale=scale)
+        found = attend(query, *fixed_keys.laid_out(key, value), site=SITE, scale=scale)
     assert len(used) == 1
     torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value, scale=scale))
 
 
-def test_the_layout_keeps_the_numbers(used):
-    key, _ = keys_and_values(2, 4, 50, 16)
+@pytest.mark.parametrize("queries", [1, 5])
+def test_bfloat16(used, queries):
+    key, value = keys_and_values(2, 4, 50, 16)
+    query = torch.randn(2, 4, queries, 16)
     with torch.no_grad():
-        turned = fixed_keys.laid_out(key.transpose(1, 2).contiguous().transpose(1, 2))
-        assert torch.equal(turned, key) and turned.stride(-2) == 1
-        assert fixed_keys.laid_out(turned) is turned
-    assert fixed_keys.laid_out(key) is key, "gradients are left to torch"
+        key, value = fixed_keys.laid_out(key.bfloat16(), value.bfloat16())
+        found = attend(query.bfloat16(), key, value, site=SITE)
+    assert len(used) == 1 and found.dtype == torch.bfloat16
+    exact = F.scaled_dot_product_attention(query.bfloat16().float(), key.float(), value.float())
+    torch.testing.assert_close(found.float(), exact, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_layout_keeps_the_numbers(used, dtype):
+    given = [x.to(dtype).transpose(1, 2).contiguous().transpose(1, 2) for x in keys_and_values(2, 4, 50, 16)]
+    with torch.no_grad():
+        turned = fixed_keys.laid_out(*given)
+        assert all(map(torch.equal, turned, given))
+        assert sorted(x.stride(-2) for x in turned) == [1, 16]
+        assert all(one is other for one, other in zip(fixed_keys.laid_out(*turned), turned, strict=True))
+    left = fixed_keys.laid_out(*given)
+    assert all(x.is_contiguous() for x in left), "gradients are left to torch"
 
 
 def test_processors_on_which_it_gains_nothing(used, monkeypatch):
     key, value = keys_and_values(2, 4, 50, 16)
-    monkeypatch.setattr(fixed_keys, "gain", lambda threads: 1.0)
+    monkeypatch.setattr(fixed_keys, "gain", lambda threads, dtype: 1.0)
     with torch.no_grad():
-        key = fixed_keys.laid_out(key)
-        assert key.is_contiguous()
-        attend(key[:, :, :1], key, value, site=SITE)
+        laid_out = fixed_keys.laid_out(key, value)
+        assert all(x.is_contiguous() for x in laid_out)
+        attend(key[:, :, :1], *laid_out, site=SITE)
     assert not used
 
 
 def test_everything_else_is_left_to_torch(used):
     key, value = keys_and_values(2, 4, 50, 16)
     with torch.no_grad():
-        turned = fixed_keys.laid_out(key)
+        turned = fixed_keys.laid_out(key, value)
         query = torch.randn(2, 4, 1, 16)
         attend(query, key, value, site=SITE)  # keys of a decoder, which grow
-        attend(query, turned, value, site=SITE, mask=torch.zeros(2, 1, 1, 50))
-        attend(query, turned, value, site=SITE, dropout=0.1)
-        attend(torch.randn(2, 4, 9, 16), turned, value, site=SITE)
-        attend(query.bfloat16(), turned.bfloat16(), value.bfloat16(), site=SITE)
-    attend(query.requires_grad_(), turned, value, site=SITE).sum().backward()
+        attend(query, *turned, site=SITE, mask=torch.zeros(2, 1, 1, 50))
+        attend(query, *turned, site=SITE, dropout=0.1)
+        attend(torch.randn(2, 4, 9, 16), *turned, site=SITE)
+        attend(*(x.half() for x in (query, *turned)), site=SITE)
+    attend(query.requires_grad_(), *turned, site=SITE).sum().backward()
     assert not used
 
 
@@ -99,5 +114,6 @@ def test_generation(used, monkeypatch, beams):
     assert torch.equal(model.generate(ids, **options), fast)
 
 
-def test_the_gain_is_measured():
-    assert fixed_keys.gain(torch.get_num_threads()) > 0
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gain_is_measured(dtype):
+    assert fixed_keys.gain(torch.get_num_threads(), dtype) > 0
