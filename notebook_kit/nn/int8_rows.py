@@ -6,6 +6,7 @@ same states, such as those of queries, keys and values, round them only once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -87,13 +88,16 @@ def _levels(x: Tensor, others: Tensor | None, rounds: bool, reuse: bool) -> tupl
     return levels.sub_(zero + 128).clamp_max_(127).round_().to(torch.int8), step, zero
 
 
-def added(out: Tensor, step: Tensor, factors: Tensor, exact: Tensor) -> Tensor:
-    """`out * step + factors @ exact`, in the memory of `out` for products of few rows.
+def added(
+    out: Tensor, step: Tensor, factors: Tensor, exact: Tensor, finish: Callable[[Tensor], Any] | None = None
+) -> Tensor:
+    """`out * step + factors @ exact`, in the memory of `out`.
 
     Args:
         out: `(rows, out)`, the products of levels.
         step, factors: Of the `RoundedRows`.
         exact: `(count + 2, out)`: what the factors are multiplied with.
+        finish: Changes each number of a tensor in place, such as an activation.
 
     Example:
         >>> import torch
@@ -108,9 +112,17 @@ def added(out: Tensor, step: Tensor, factors: Tensor, exact: Tensor) -> Tensor:
         and is_plain(factors)
         and gain(False, torch.get_num_threads()) >= LEAST_GAIN
     ):
-        rest = product(few_counts(factors), exact.t(), None)
-        return torch.addcmul(rest[: len(out)], out, step, out=out)
-    return out.mul_(step).addmm_(factors, exact)
+        # Block by block: all of `factors @ exact` would need new memory.
+        weight, block = exact.t(), 4 * BLOCK // out.shape[1] + 1
+        for part, steps, given in zip(out.split(block), step.split(block), factors.split(block), strict=True):
+            torch.addcmul(product(few_counts(given), weight, None)[: len(part)], part, steps, out=part)
+            if finish is not None:
+                finish(part)
+        return out
+    out.mul_(step).addmm_(factors, exact)
+    if finish is not None:
+        finish(out)
+    return out
 
 
 def shared_rows(x: Tensor, rows: Tensor, columns: Tensor, others: Tensor) -> RoundedRows:

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_matches
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 from notebook_kit.nn.diagnosis import as_tensors
-from notebook_kit.nn.few_rows import here
-from notebook_kit.nn.many_rows import fast_products, fused_product, layer_product
+from notebook_kit.nn.few_rows import here, is_ordinary_call
+from notebook_kit.nn.many_rows import fast_products, fused_product, is_bare, layer_product
 from notebook_kit.nn.rows import rows_for, rows_of_scores
 
 
@@ -55,6 +55,10 @@ _IN_PLACE: dict[int, Callable[[Tensor], Tensor]] = {
     id(F.silu): lambda x: F.silu(x, inplace=True),
     id(quick_gelu): lambda x: x.mul_((1.702 * x).sigmoid_()),
 }
+_OF_INT8 = _IN_PLACE | {
+    id(F.gelu): torch.ops.aten.gelu_,
+    id(gelu_tanh): lambda x: torch.ops.aten.gelu_(x, approximate="tanh"),
+}
 
 
 class OutputOptions(TypedDict, total=False):
@@ -80,7 +84,7 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def activated(layer: nn.Module, activation: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`activation(layer(x))`, in one operation or in place, where models compute with `many_rows.FastProducts`.
+    """`activation(layer(x))`, in one operation or in place, where models compute with `many_rows.FastProducts` or 8-bit weights.
 
     With a hook on the layer, and everywhere else, both are called. GELU of infinity may be NaN.
 
@@ -97,7 +101,13 @@ def activated(layer: nn.Module, activation: Callable[[Tensor], Tensor], x: Tenso
         >>> torch.allclose(fast, gelu(layer(x)), atol=1e-5)
         True
     """
-    if torch.compiler.is_compiling() or not getattr(here, "fast", False):
+    if torch.compiler.is_compiling():
+        return activation(layer(x))
+    if (of_int8 := getattr(type(layer), "activated_in_place", None)) is not None:
+        finish = _OF_INT8.get(id(activation))
+        if finish is not None and x.dtype == torch.float32 and is_bare(layer) and is_ordinary_call():
+            return of_int8(layer, x, finish)
+    if not getattr(here, "fast", False):
         return activation(layer(x))
     if (post := _FUSED.get(id(activation))) is not None and _is_equal(activation, post):
         out = layer_product(layer, x, post)

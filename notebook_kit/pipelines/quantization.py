@@ -19,6 +19,7 @@ in 48 it is for 95.8 %, and with all columns rounded for 92.7 % (cosine 0.9987, 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -110,7 +111,16 @@ class Int8Linear(nn.Module):
             out = self._multiplied(x.reshape(-1, self.in_features), x)  # (tokens, out)
             return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
 
-    def _multiplied(self, flat: Tensor, x: Tensor) -> Tensor:
+    def activated_in_place(self, x: Tensor, finish: Callable[[Tensor], Any]) -> Tensor:
+        """`finish(self(x))`, while parts of the result are in the processor's cache. It is called by `nn.layers.activated`.
+
+        Args:
+            x: `(..., in)`, float32.
+            finish: Changes each number of a tensor in place.
+        """
+        return self._multiplied(x.reshape(-1, self.in_features), x, finish).view(*x.shape[:-1], self.out_features)
+
+    def _multiplied(self, flat: Tensor, x: Tensor, finish: Callable[[Tensor], Any] | None = None) -> Tensor:
         own, product, rows = self._buffers, self.product, flat.shape[0]  # several times as fast as the attributes
         columns: Any = own["columns"]
         others: Any = own["rounded"]
@@ -119,12 +129,15 @@ class Int8Linear(nn.Module):
             out = product.one_row(flat * others if columns.shape[0] else flat, self.packed)
             # 1, or NaN if a value is NaN or infinite, which FBGEMM would round to a finite number.
             one = torch.addmv(self.one, flat, self.zeros).view(1, 1)
-            return out.addmm_(torch.cat((flat.index_select(1, columns), one), dim=1), exact[1:])
+            out.addmm_(torch.cat((flat.index_select(1, columns), one), dim=1), exact[1:])
+            if finish is not None:
+                finish(out)
+            return out
         if 1 < rows <= FEW and product.rounds and is_ordinary_call():
             levels, step, factors = shared_rows(x, flat, columns, others)
         else:
             levels, step, factors = rounded_rows(flat, columns, others, product.rounds, reuse=True)
-        return added(product.multiply(levels, self.packed), step, factors, exact)
+        return added(product.multiply(levels, self.packed), step, factors, exact, finish)
 
     def to_float(self) -> nn.Module:
         """A layer of the original kind in float32, with the rounded weights."""
@@ -215,8 +228,8 @@ class Int8Output(Int8Linear):
         """The module with the exact weights."""
         return self._embeddings[0]
 
-    def _multiplied(self, flat: Tensor, x: Tensor) -> Tensor:
-        out = super()._multiplied(flat, x)
+    def _multiplied(self, flat: Tensor, x: Tensor, finish: Callable[[Tensor], Any] | None = None) -> Tensor:
+        out = super()._multiplied(flat, x)  # an output layer has no activation
         weight: Any = self.embeddings.weight
         if len(flat) > EXACT_ROWS or weight.shape != (self.out_features, self.in_features) or not is_ordinary_call():
             return out

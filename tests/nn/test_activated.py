@@ -18,6 +18,7 @@ from notebook_kit.nn import few_rows, layers, many_rows
 from notebook_kit.nn.few_rows import PackedProducts
 from notebook_kit.nn.layers import ACTIVATIONS, activated
 from notebook_kit.nn.many_rows import FastProducts
+from notebook_kit.pipelines.quantization import Int8Linear
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 
@@ -209,6 +210,54 @@ def test_a_processor_whose_results_differ(seen, monkeypatch):
         activated(a_layer(), F.gelu, X)
     layers._is_equal.cache_clear()
     assert seen == ["plain"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("rows", [1, 5, 300])
+def test_layers_with_8_bit_weights(name, rows, monkeypatch):
+    """Results are the same, and the activation is computed in place where it can be."""
+    torch.manual_seed(0)
+    layer, activation = Int8Linear(nn.Linear(64, 80), torch.tensor([3, 40])), layers.activation(name)
+    x = torch.randn(rows, 1, 64)
+    finished, multiply = [], Int8Linear._multiplied
+
+    def counting(self, flat, x, finish=None):
+        finished.append(finish is not None)
+        return multiply(self, flat, x, finish)
+
+    monkeypatch.setattr(Int8Linear, "_multiplied", counting)
+    with torch.no_grad():
+        expected = activation(layer(x))
+        found = activated(layer, activation, x)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    assert found.shape == (rows, 1, 80)
+    assert finished == [False, name in FUSED | {"relu", "silu", "swish", "quick_gelu"}]
+
+
+@pytest.mark.parametrize("add", HOOKS.values(), ids=HOOKS)
+def test_hooks_of_layers_with_8_bit_weights(add):
+    layer, calls = Int8Linear(a_layer()), []
+    if add is HOOKS["a forward"]:
+        layer.forward = lambda x: calls.append(1) or Int8Linear.forward(layer, x)
+        handle = None
+    else:
+        handle = add(layer, calls)
+    with torch.no_grad():
+        activated(layer, F.gelu, X)
+    if handle is not None:
+        handle.remove()
+    assert calls == [1]
+
+
+def test_8_bit_layers_with_gradients_and_mixed_precision():
+    layer = Int8Linear(a_layer())
+    expected = F.gelu(layer(X))
+    x = X.clone().requires_grad_()
+    torch.testing.assert_close(activated(layer, F.gelu, x), expected)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(activated(layer, F.gelu, X), expected)
+    with torch.no_grad(), pytest.raises(notebook_kit.errors.InputError, match="computes in float32"):
+        activated(layer, F.gelu, X.double())
 
 
 ENCODERS = {

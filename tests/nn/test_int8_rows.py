@@ -123,6 +123,27 @@ def test_the_largest_value_of_a_row_does_not_wrap_around():
         assert (levels >= 0).all() and (levels[:, 1] >= 254).all()
 
 
+@pytest.mark.parametrize("by_onednn", [True, False])
+def test_products_are_added_and_finished_in_blocks(by_onednn, monkeypatch):
+    torch.manual_seed(0)
+    out, step, factors, exact = torch.randn(70, 40), torch.rand(70, 1), torch.randn(70, 5), torch.randn(5, 40)
+    expected = torch.relu(out * step + factors @ exact)
+    finished = []
+
+    def finish(part):
+        finished.append(len(part))
+        part.relu_()
+
+    monkeypatch.setattr(int8_rows, "gain", lambda few, threads: 2.0 if by_onednn else 1.0)
+    monkeypatch.setattr(int8_rows, "LEAST_PRODUCT", 1)
+    monkeypatch.setattr(int8_rows, "BLOCK", 300)
+    with torch.no_grad():
+        given = out.clone()
+        found = int8_rows.added(given, step, factors, exact, finish)
+    torch.testing.assert_close(found, expected)
+    assert found is given and finished == ([31, 31, 8] if by_onednn else [70])
+
+
 def test_many_products_are_added_by_onednn(monkeypatch):
     torch.manual_seed(0)
     out, step, factors, exact = torch.randn(70, 40), torch.rand(70, 1), torch.randn(70, 5), torch.randn(5, 40)
