@@ -145,11 +145,12 @@ def attend(
 
 
 def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
-    if offset is None and not dropout and not is_causal:
-        if fixed_keys.suits(query, key, value):
-            return fixed_keys.attention(query, key, value, scale)
-        if pays(query, key, value):
+    if not dropout and not is_causal:
+        if fixed_keys.suits(query, key, value, offset):
+            return fixed_keys.attention(query, key, value, scale, offset)
+        if offset is None and pays(query, key, value):
             return long_attention(query, key, value, scale)
+    key = fixed_keys.by_rows(key)
     grouped = bool(key.shape[1] != query.shape[1])  # sizes are tensors while a graph is exported
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped

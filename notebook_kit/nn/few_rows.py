@@ -203,10 +203,10 @@ def one_row(layer: nn.Module, x: Tensor) -> Tensor:
     """
     if (
         type(layer) is nn.Linear
+        and is_ordinary_call()  # before sizes, on which an exported graph must not depend
         and x.numel() == layer.in_features
         and layer.weight.numel() >= SMALLEST_MODEL
         and suits(x, layer.weight, layer.bias)
-        and is_ordinary_call()
         and not (
             layer._forward_hooks
             or layer._forward_pre_hooks

@@ -28,14 +28,14 @@ _exact: set[int] = set()  # apart from those of linear layers, so that a model f
 def pays(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether `long_attention` takes these, and is expected to be faster than the fused kernel."""
     return (
-        query.dim() == 4
+        is_ordinary_call()  # before sizes, on which an exported graph must not depend
+        and query.dim() == 4
         and query.shape[-2] >= LEAST
         and key.shape[-2] >= LEAST
         and query.shape[:2] == key.shape[:2] == value.shape[:2]
         and query.shape[-1] == key.shape[-1]
         and key.shape[-2] == value.shape[-2]
         and 0 not in query.shape  # a batch without rows
-        and is_ordinary_call()
         and is_plain(query)
         and is_plain(key)
         and is_plain(value)

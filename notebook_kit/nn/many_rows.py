@@ -172,8 +172,10 @@ def layer_product(layer: nn.Module, x: Tensor, post: tuple[str, str] | None = No
         x: `(..., in)`.
         post: oneDNN's name and algorithm of an activation to compute with it.
     """
+    if not is_linear(layer) or not is_bare(layer):  # before its parameters, which those of torch.jit keep otherwise
+        return None
     weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
-    if not (type(weight) is nn.Parameter and weight.dim() == 2 and is_linear(layer) and is_bare(layer)):
+    if type(weight) is not nn.Parameter or weight.dim() != 2:
         return None
     rows_are_outputs = weight if type(layer) is nn.Linear else weight.t()
     # With a mode of the user's, operations stay apart, as it may look at them.

@@ -149,6 +149,14 @@ def test_an_activation_that_is_a_module_is_called(seen):
     assert calls == [1] and seen == [("gelu", "none"), "plain", "plain", "plain"]
 
 
+def test_layers_compiled_by_torch_jit(seen):
+    layer = a_layer()
+    with torch.no_grad(), FastProducts():
+        for other in (torch.jit.script(layer), torch.jit.trace(layer, X)):
+            torch.testing.assert_close(activated(other, F.gelu, X), F.gelu(layer(X)))
+    assert ("gelu", "none") not in seen
+
+
 class Adapter(nn.Linear):
     def forward(self, x):
         return super().forward(x) + 1
