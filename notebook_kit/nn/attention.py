@@ -150,7 +150,7 @@ def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
             return fixed_keys.attention(query, key, value, scale, offset)
         if offset is None and pays(query, key, value):
             return long_attention(query, key, value, scale)
-    key = fixed_keys.by_rows(key)
+    key, value = fixed_keys.by_rows(key, value)
     grouped = bool(key.shape[1] != query.shape[1])  # sizes are tensors while a graph is exported
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped

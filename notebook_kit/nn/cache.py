@@ -141,8 +141,10 @@ class KVCache:
         if layer not in self._cross:
             self._cross[layer] = compute()
         elif layer not in self._laid_out:
-            self._cross[layer] = laid_out(*self._cross[layer])
-            self._laid_out.add(layer)
+            found = self._cross[layer]
+            if torch.is_grad_enabled() or not any(x.requires_grad for x in found):  # else copies lose the graph
+                self._cross[layer] = laid_out(*found)
+                self._laid_out.add(layer)
         return self._cross[layer]
 
     def repeat(self, times: int) -> None:

@@ -4,6 +4,9 @@ A step reads them all and computes little, so what counts is the rate at which m
 less than half of that rate on some processors, and bfloat16 at an eighth. Two products are faster there, if in float32 the keys and in
 bfloat16 the values are laid out the other way round, each number of the head in a row. Both ways are timed on the processor at
 hand before their first use.
+
+Of such keys and values, torch's kernels are up to four times as slow as of others, so two products are computed with a mask and for
+more queries too, and what is left to torch gets a copy by rows.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from notebook_kit.nn.few_rows import KINDS, best_time, is_ordinary_call, is_plain
+from notebook_kit.nn.few_rows import KINDS, best_time, is_direct_call, is_ordinary_call, is_plain
 
-__all__ = ["attention", "gain", "laid_out", "suits"]
+__all__ = ["attention", "by_rows", "gain", "laid_out", "suits"]
 
 LEAST_GAIN = 1.1
 FEWEST_KEYS = 64
-MOST_QUERIES = 8
+MOST_QUERIES = 64
 
 
 @functools.cache
@@ -63,27 +66,37 @@ def laid_out(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return key.contiguous(), value.contiguous()
 
 
-def suits(query: Tensor, key: Tensor, value: Tensor) -> bool:
+def by_rows(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The same keys and values in the memory layout that torch's kernels read fastest: copies after `laid_out`."""
+    if _is_turned(key, value) and is_direct_call() and key.device.type == "cpu":
+        return key.contiguous(), value.contiguous()
+    return key, value
+
+
+def suits(query: Tensor, key: Tensor, value: Tensor, offset: Tensor | None = None) -> bool:
     """Whether `attention` takes these, and is expected to be faster than the fused kernel: after `laid_out`."""
     return (
-        query.dim() == 4
+        _is_turned(key, value)
+        and is_ordinary_call()  # before sizes, on which an exported graph must not depend
+        and key.dtype in KINDS
+        and query.dim() == 4
         and query.shape[2] <= MOST_QUERIES
         and key.shape[2] >= FEWEST_KEYS
-        and _is_turned(key, value)
-        and key.dtype in KINDS
         and query.shape[1] == key.shape[1]
-        and is_ordinary_call()
-        and all(is_plain(part, key.dtype) for part in (query, key, value))
+        and all(part is None or is_plain(part, key.dtype) for part in (query, key, value, offset))
     )
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
-    """`softmax(query @ key.T * scale) @ value`, without gradients.
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None = None, offset: Tensor | None = None
+) -> Tensor:
+    """`softmax(query @ key.T * scale + offset) @ value`, without gradients.
 
     Args:
         query: `(batch, heads, from, head_dim)`, float32 or bfloat16 as the others.
         key, value: `(batch, heads, to, head_dim)`.
         scale: Factor of the scores; `head_dim ** -0.5` by default.
+        offset: Added to the scores; broadcast to `(batch, heads, from, to)`.
 
     Returns:
         `(batch, heads, from, head_dim)`.
@@ -98,6 +111,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float | None = N
         True
     """
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), key.transpose(-2, -1))
+    if offset is not None:
+        scores.add_(offset)
     return torch.matmul(torch.softmax(scores, dim=-1, out=scores), value)
 
 

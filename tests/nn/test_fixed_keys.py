@@ -80,12 +80,69 @@ def test_everything_else_is_left_to_torch(used):
         turned = fixed_keys.laid_out(key, value)
         query = torch.randn(2, 4, 1, 16)
         attend(query, key, value, site=SITE)  # keys of a decoder, which grow
-        attend(query, *turned, site=SITE, mask=torch.zeros(2, 1, 1, 50))
         attend(query, *turned, site=SITE, dropout=0.1)
-        attend(torch.randn(2, 4, 9, 16), *turned, site=SITE)
+        attend(torch.randn(2, 4, 65, 16), *turned, site=SITE)
         attend(*(x.half() for x in (query, *turned)), site=SITE)
     attend(query.requires_grad_(), *turned, site=SITE).sum().backward()
     assert not used
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("queries, gradients", [(65, False), (1, True)])
+def test_other_kernels_read_row_by_row(used, monkeypatch, dtype, queries, gradients):
+    key, value = keys_and_values(2, 4, 80, 16).to(dtype)
+    query = torch.randn(2, 4, queries, 16, dtype=dtype, requires_grad=gradients)
+    with torch.no_grad():
+        turned = fixed_keys.laid_out(key, value)
+    read, fused = [], F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *args, **named: read.append(args) or fused(*args, **named)
+    )
+    with torch.set_grad_enabled(gradients):
+        found = attend(query, *turned, site=SITE)
+    torch.testing.assert_close(found, fused(query, key, value))
+    assert read and all(x.is_contiguous() for x in read[0][1:3]), "it takes up to four times as long otherwise"
+
+
+@pytest.mark.parametrize("mask_rows, bias_rows", [(2, None), (1, None), (None, 1), (2, 2)])
+def test_masks_and_biases(used, mask_rows, bias_rows):
+    key, value = keys_and_values(2, 4, 50, 16)
+    query = torch.randn(2, 4, 3, 16)
+    mask = None if mask_rows is None else torch.zeros(mask_rows, 1, 1, 50)
+    if mask is not None:
+        mask[-1, ..., 30:] = torch.finfo(torch.float32).min
+    bias = None if bias_rows is None else torch.randn(bias_rows, 4, 3, 50)
+    with torch.no_grad():
+        found = attend(query, *fixed_keys.laid_out(key, value), site=SITE, mask=mask, bias=bias)
+    assert len(used) == 1
+    offset = mask if bias is None else bias if mask is None else mask + bias
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(query, key, value, attn_mask=offset))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_beams_of_padded_texts(used, dtype, tolerance):
+    key, value = keys_and_values(2, 4, 50, 16).to(dtype)
+    query, mask = torch.randn(2 * 9, 4, 1, 16, dtype=dtype), torch.zeros(2, 1, 1, 50, dtype=dtype)
+    mask[1, ..., 30:] = torch.finfo(dtype).min
+    with torch.no_grad():
+        found = attend(query, *fixed_keys.laid_out(key, value), site=SITE, mask=mask)
+        each = [x.repeat_interleave(9, dim=0) for x in (key, value, mask)]
+        expected = attend(query, *each[:2], site=SITE, mask=each[2])
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    assert [shape[2] for shape in used] == [9]
+
+
+def test_a_step_without_gradients_keeps_those_of_others(used):
+    cache, states = KVCache(), keys_and_values(1, 2, 20, 8).transpose(-3, -2).requires_grad_()
+
+    def compute():
+        return states[0].transpose(1, 2), states[1].transpose(1, 2)
+
+    cache.cross(0, compute)
+    with torch.no_grad():
+        cache.cross(0, compute)
+    sum(part.sum() for part in cache.cross(0, compute)).backward()
+    assert torch.equal(states.grad, torch.ones_like(states))
 
 
 def test_a_cache_lays_keys_out_once(used):
@@ -95,8 +152,9 @@ def test_a_cache_lays_keys_out_once(used):
     assert first[0] is key and second[0].stride(-2) == 1 and third[0] is second[0]
 
 
+@pytest.mark.parametrize("padding", [0, 5])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_generation(used, monkeypatch, beams):
+def test_generation(used, monkeypatch, beams, padding):
     torch.manual_seed(0)
     config = BartConfig(
         vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=4,
@@ -104,7 +162,8 @@ def test_generation(used, monkeypatch, beams):
     )  # fmt: skip
     model = BartForConditionalGeneration(config).eval()
     ids = torch.randint(4, 60, (2, 12))
-    options = {"num_beams": beams, "max_new_tokens": 6, "min_new_tokens": 6}
+    options = {"num_beams": beams, "max_new_tokens": 6, "min_new_tokens": 6, "attention_mask": torch.ones(2, 12)}
+    options["attention_mask"][1, 12 - padding :] = 0
     fast = model.generate(ids, **options)
     assert len(used) == 2 * 5, "two layers, and each further token"
     with record_attention(model.model.decoder) as record:
