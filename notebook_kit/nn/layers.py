@@ -103,7 +103,8 @@ def activated(layer: nn.Module, activation: Callable[[Tensor], Tensor], x: Tenso
     """
     if torch.compiler.is_compiling():
         return activation(layer(x))
-    if (of_int8 := getattr(type(layer), "activated_in_place", None)) is not None:
+    # Of the class itself: one derived from it may have another `forward`.
+    if (of_int8 := vars(type(layer)).get("activated_in_place")) is not None:
         finish = _OF_INT8.get(id(activation))
         if finish is not None and x.dtype == torch.float32 and is_bare(layer) and is_ordinary_call():
             return of_int8(layer, x, finish)

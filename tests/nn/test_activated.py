@@ -18,7 +18,7 @@ from notebook_kit.nn import few_rows, layers, many_rows
 from notebook_kit.nn.few_rows import PackedProducts
 from notebook_kit.nn.layers import ACTIVATIONS, activated
 from notebook_kit.nn.many_rows import FastProducts
-from notebook_kit.pipelines.quantization import Int8Linear
+from notebook_kit.pipelines.quantization import Int8Linear, Int8Output
 
 pytestmark = pytest.mark.skipif(not few_rows.available(), reason="this torch has no such kernels")
 
@@ -266,6 +266,20 @@ def test_8_bit_layers_with_gradients_and_mixed_precision():
         torch.testing.assert_close(activated(layer, F.gelu, X), expected)
     with torch.no_grad(), pytest.raises(notebook_kit.errors.InputError, match="computes in float32"):
         activated(layer, F.gelu, X.double())
+
+
+class Int8Adapter(Int8Linear):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+def test_layers_derived_from_8_bit_layers():
+    table = nn.Embedding(20, 36)
+    output = nn.Linear(36, 20)
+    output.weight = table.weight
+    with torch.no_grad():
+        for layer in (Int8Adapter(a_layer()), Int8Output(output, None, 1, table)):
+            torch.testing.assert_close(activated(layer, F.gelu, X), F.gelu(layer(X)))
 
 
 ENCODERS = {
