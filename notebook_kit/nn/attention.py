@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from notebook_kit.errors import InputError, a_kind
-from notebook_kit.nn import fixed_keys
+from notebook_kit.nn import few_queries
 from notebook_kit.nn.long_attention import long_attention, pays
 
 __all__ = [
@@ -146,11 +146,11 @@ def attend(
 
 def _fused(query, key, value, offset, dropout, scale, is_causal) -> Tensor:
     if not dropout and not is_causal:
-        if fixed_keys.suits(query, key, value, offset):
-            return fixed_keys.attention(query, key, value, scale, offset)
+        if few_queries.suits(query, key, value, offset):
+            return few_queries.attention(query, key, value, scale, offset)
         if offset is None and pays(query, key, value):
             return long_attention(query, key, value, scale)
-    key, value = fixed_keys.by_rows(key, value)
+    key, value = few_queries.by_rows(key, value)
     grouped = bool(key.shape[1] != query.shape[1])  # sizes are tensors while a graph is exported
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from notebook_kit.errors import InputError, a_kind
 from notebook_kit.fields import Rows, mismatch
-from notebook_kit.nn.fixed_keys import laid_out
+from notebook_kit.nn.few_queries import laid_out
 
 __all__ = ["BorrowedCache", "DynamicCache", "KVCache", "NamedCache", "StaticCache", "as_cache"]
 
