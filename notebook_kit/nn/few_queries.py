@@ -129,7 +129,8 @@ def attention(
         True
     """
     B, H, Q, D = query.shape
-    rows = (query * (D**-0.5 if scale is None else scale)).reshape(B, key.shape[1], -1, D)  # of heads that share keys
+    heads = key.shape[1]  # each serves several heads of the query
+    rows = (query * (D**-0.5 if scale is None else scale)).reshape(B, heads, H // heads * Q, D)
     scores = torch.matmul(rows, key.transpose(-2, -1))
     if offset is not None:
         scores.add_(offset)

@@ -227,3 +227,12 @@ def test_generation_with_shared_keys(used, monkeypatch, dtype):
 @pytest.mark.parametrize("sharing, is_turned", [(1, True), (4, False)])
 def test_the_gain_is_measured(dtype, sharing, is_turned):
     assert few_queries.gain(torch.get_num_threads(), dtype, sharing, is_turned) > 0
+
+
+@pytest.mark.parametrize("rows, queries", [(0, 1), (2, 0)])
+@pytest.mark.parametrize("heads", [2, 4])
+def test_nothing_to_compute(used, rows, queries, heads):
+    key, value = keys_and_values(rows, heads, 150, 16)
+    with torch.no_grad():
+        found = attend(torch.randn(rows, 4, queries, 16), *few_queries.laid_out(key, value), site=SITE)
+    assert found.shape == (rows, 4, queries, 16)
