@@ -39,6 +39,7 @@ from notebook_kit.registry.weight_files import (
 
 __all__ = ["GivenWeights", "Weights", "check_state_dict", "open_file", "open_weights", "save_weights", "unsafe_pickle"]
 
+ALIGNMENT, SMALL = 64, 64 << 20  # bytes
 _DTYPES = {
     "BOOL": torch.bool,
     "BF16": torch.bfloat16,
@@ -139,6 +140,10 @@ class Weights(Mapping[str, torch.Tensor]):
     `save_weights` does. They become invalid if a program truncates the file in place; since `torch.save` writes that way,
     tensors from a `.bin` are copied when they are accessed.
 
+    Tensors of small checkpoints are copied too, if they do not begin at a multiple of 64 bytes, as all memory of torch does: processors
+    with vectors of 64 bytes would multiply them in another order, so that a model that was saved and loaded would differ in the last
+    digit.
+
     Attributes:
         paths: The files.
         metadata: The metadata of the first safetensors file, such as `{"format": "pt"}`.
@@ -160,6 +165,7 @@ class Weights(Mapping[str, torch.Tensor]):
                     )
                 owner[name] = file
         self._names = list(owner)
+        self._is_small = sum(path.stat().st_size for path in self.paths) <= SMALL
         lost = [(name, file) for name, file in (index or {}).items() if owner.get(name) != file]
         if lost:
             raise CheckpointError(
@@ -195,7 +201,8 @@ class Weights(Mapping[str, torch.Tensor]):
             return self._tensors[name].clone()
         reader = self._readers[name]
         try:
-            return reader.get_tensor(name)
+            tensor = reader.get_tensor(name)
+            return tensor.clone() if self._is_small and tensor.data_ptr() % ALIGNMENT else tensor
         except Exception as error:
             self.dtype(name)  # raises if torch does not have the dtype
             raise CheckpointError(

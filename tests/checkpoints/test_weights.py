@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from notebook_kit.checkpoints import weights as weights_module
 from notebook_kit.checkpoints.weights import open_weights, save_weights
 from notebook_kit.errors import CheckpointError, HubError, InputError, RepoNotFoundError, UnsafeFileError
 
@@ -107,6 +108,18 @@ def test_reading_takes_no_memory_until_it_is_used(tmp_path):
         assert private() - before < 32, private() - before
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_memory_begins_where_that_of_torch_does(tmp_path, monkeypatch):
+    tensors = {"a": torch.ones(3), "b": torch.ones(50, 7), "c": torch.ones(64)}
+    save_weights(tensors, tmp_path)
+    read = open_weights(tmp_path)
+    found = {name: read[name] for name in read}
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert {tensor.data_ptr() % 64 for tensor in found.values()} == {0}
+    monkeypatch.setattr(weights_module, "SMALL", 100)
+    read = open_weights(tmp_path)
+    assert {read[name].data_ptr() % 64 for name in ("b", "c")} != {0}, "large ones stay in the file"
 
 
 def test_sharded(tmp_path, tensors):
