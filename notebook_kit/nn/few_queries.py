@@ -130,11 +130,13 @@ def attention(
     """
     B, H, Q, D = query.shape
     heads = key.shape[1]  # each serves several heads of the query
-    rows = (query * (D**-0.5 if scale is None else scale)).reshape(B, heads, H // heads * Q, D)
-    scores = torch.matmul(rows, key.transpose(-2, -1))
+    # Scores in float32, as the fused kernel has them: rounded to bfloat16, large ones would be wrong by percents.
+    rows = (query.float() * (D**-0.5 if scale is None else scale)).reshape(B, heads, H // heads * Q, D)
+    scores = torch.matmul(rows, key.float().transpose(-2, -1))
     if offset is not None:
         scores.add_(offset)
-    return torch.matmul(torch.softmax(scores, dim=-1, out=scores), value).view(B, H, Q, value.shape[-1])
+    weights = torch.softmax(scores, dim=-1, out=scores).to(value.dtype)
+    return torch.matmul(weights, value).view(B, H, Q, value.shape[-1])
 
 
 def _turned(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,6 +75,16 @@ def test_processors_on_which_it_gains_nothing(used, monkeypatch):
     assert not used
 
 
+def test_large_scores_in_bfloat16(used):
+    key, value = keys_and_values(1, 4, 500, 64).bfloat16()
+    query = 4 * torch.randn(1, 4, 1, 64).bfloat16()
+    exact = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    with torch.no_grad():
+        error = (attend(query, *few_queries.laid_out(key, value), site=SITE) - exact).abs().max()
+    fused = (F.scaled_dot_product_attention(query, key, value) - exact).abs().max()
+    assert len(used) == 1 and error < 2 * fused + 0.002
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("sharing", [2, 3])
 def test_heads_that_share_keys(used, dtype, sharing):
