@@ -411,7 +411,12 @@ def summarizers(given: argparse.Namespace) -> Iterator[Case]:
 
 
 def transcribers(given: argparse.Namespace) -> Iterator[Case]:
-    width, layers, heads, tokens, end = 384, 4, 6, 120, 50257
+    for size, (width, layers, heads) in {"tiny": (384, 4, 6), "base": (512, 6, 8)}.items():
+        yield from transcriber(given, size, width, layers, heads)
+
+
+def transcriber(given: argparse.Namespace, size: str, width: int, layers: int, heads: int) -> Iterator[Case]:
+    tokens, end = 120, 50257
     config = transformers.WhisperConfig(
         d_model=width,
         encoder_layers=layers,
@@ -458,7 +463,7 @@ def transcribers(given: argparse.Namespace) -> Iterator[Case]:
                     r.sequences_ids[0] for r in engine.generate(view, prompts, **settings)
                 ]
         once, steps = halves(theirs.model, theirs.proj_out, 2 * 1500, 2)
-        yield Case(f"Whisper-tiny size, 2 x 30 s, {tokens} tokens each", calls, steps, passes=tokens, encoder=once)
+        yield Case(f"Whisper-{size} size, 2 x 30 s, {tokens} tokens each", calls, steps, passes=tokens, encoder=once)
 
 
 PARTS = {part.__name__: part for part in (texts, pictures, sounds, decoders, summarizers, transcribers)}
