@@ -32,6 +32,7 @@ __all__ = [
     "available",
     "best_time",
     "here",
+    "is_bare",
     "is_direct_call",
     "is_linear",
     "is_ordinary_call",
@@ -125,6 +126,17 @@ def is_direct_call() -> bool:
     )
 
 
+def is_bare(layer: nn.Module) -> bool:
+    """Whether a call of a layer is that of its class's `forward`, without hooks before or after it."""
+    return not (
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or _module._global_forward_hooks
+        or _module._global_forward_pre_hooks
+        or "forward" in layer.__dict__
+    )
+
+
 def laid_out(weight: Tensor, rows: int) -> Tensor:
     """A copy of a matrix, `(out, in)`, in the best memory layout for products with this number of rows."""
     return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
@@ -207,13 +219,7 @@ def one_row(layer: nn.Module, x: Tensor) -> Tensor:
         and x.numel() == layer.in_features
         and layer.weight.numel() >= SMALLEST_MODEL
         and suits(x, layer.weight, layer.bias)
-        and not (
-            layer._forward_hooks
-            or layer._forward_pre_hooks
-            or _module._global_forward_hooks
-            or _module._global_forward_pre_hooks
-        )
-        and "forward" not in layer.__dict__
+        and is_bare(layer)
         and nn.Linear.forward is _LINEAR
         and available()
         and (spent := timing(1, torch.get_num_threads())).other < spent.plain

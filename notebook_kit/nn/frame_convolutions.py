@@ -18,10 +18,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as _module
 
 from notebook_kit.nn.few_rows import available as products_available
-from notebook_kit.nn.few_rows import best_time, is_ordinary_call, is_plain, product
+from notebook_kit.nn.few_rows import best_time, is_bare, is_ordinary_call, is_plain, product
 from notebook_kit.nn.row_counts import padding
 
 __all__ = [
@@ -180,18 +179,13 @@ def _can_be_fast(x: Tensor, layers: tuple[nn.Module, ...]) -> bool:
     return (
         is_ordinary_call()
         and is_plain(x)
-        and not (_module._global_forward_hooks or _module._global_forward_pre_hooks)
-        and all(map(_is_as_it_was, layers))
+        and all(map(is_bare, layers))
         and all(is_plain(part) for layer in layers for part in layer._parameters.values() if part is not None)
     )
 
 
 def _size(layer: nn.Module) -> int:
     return max((part.numel() for part in layer._parameters.values() if part is not None), default=0)
-
-
-def _is_as_it_was(layer: nn.Module) -> bool:
-    return not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__)
 
 
 _FORWARDS = {kind: kind.forward for kind in (nn.Conv1d, nn.GroupNorm)}  # which a library or a user may replace

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_matches
 from notebook_kit.nn.attention import AttentionRecord, record_attention, replayable
 from notebook_kit.nn.diagnosis import as_tensors
-from notebook_kit.nn.few_rows import here, is_ordinary_call
-from notebook_kit.nn.many_rows import fast_products, fused_product, is_bare, layer_product
+from notebook_kit.nn.few_rows import here, is_bare, is_ordinary_call
+from notebook_kit.nn.many_rows import fast_products, fused_product, layer_product
 from notebook_kit.nn.rows import rows_for, rows_of_scores
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as _module
 from torch.overrides import TorchFunctionMode
 
 from notebook_kit.nn.cache import KVCache
@@ -32,6 +31,7 @@ from notebook_kit.nn.few_rows import (
     available,
     best_time,
     here,
+    is_bare,
     is_linear,
     is_ordinary_call,
     is_plain,
@@ -46,7 +46,6 @@ __all__ = [
     "fast_products",
     "fused_product",
     "gain",
-    "is_bare",
     "layer_product",
     "rows_of_call",
     "work_per_row",
@@ -192,17 +191,6 @@ def fused_product(x: Tensor, weight: Tensor, bias: Tensor | None, post: tuple[st
         post: oneDNN's name and algorithm of the activation, such as `("gelu", "none")`.
     """
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, post[0], [], post[1])
-
-
-def is_bare(layer: nn.Module) -> bool:
-    """Whether a call of a layer is that of its class's `forward`, without hooks before or after it."""
-    return not (
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or _module._global_forward_hooks
-        or _module._global_forward_pre_hooks
-        or "forward" in layer.__dict__
-    )
 
 
 def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None, post: tuple[str, str] | None = None) -> Tensor:
