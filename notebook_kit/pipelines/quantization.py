@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from notebook_kit.errors import InputError, a_kind, near_matches, notice
+from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
 from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
@@ -349,7 +350,16 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             next_step="Leave quantize out.",
         )
     _round_tables(model)
+    _set_exact(model, False)
     return model
+
+
+def _set_exact(model: nn.Module, exact: bool) -> None:
+    """Say to each attention of a model whether it is computed exactly."""
+    for module in model.modules():
+        for site in getattr(module, "sites", ()):
+            if isinstance(site, AttentionSite):  # the module may be of another library
+                site.exact = exact
 
 
 def _round_tables(model: nn.Module) -> None:
@@ -461,6 +471,7 @@ def dequantized(model: nn.Module) -> nn.Module:
                 if child not in made:
                     made[child] = child.to_float()
                 parent._modules[name] = made[child]
+    _set_exact(model, True)
     if callable(tie := getattr(model, "tie_weights", None)):
         tie()
     return model.eval()
