@@ -178,7 +178,7 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         if chunk_length_s:
             pieces = self._pieces(samples, chunk_length_s, stride_length_s)
             return [{**self.process(piece), "stride": stride} for piece, stride in pieces]
-        stride = self._own_stride(item, len(samples))
+        stride = self._own_stride(item, len(samples), sampling_rate)
         is_long = self.generates and len(samples) > self.feature_extractor.n_samples
         features = self.process(samples, **({"truncation": False, "padding": "longest"} if is_long else {}))
         return features if stride is None else {**features, "stride": stride}
@@ -217,11 +217,12 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
             if is_last:
                 return
 
-    def _own_stride(self, item: Any, length: int) -> Stride | None:
-        """The stride that a dictionary states in samples at its sampling rate, as streaming clients send it."""
+    def _own_stride(self, item: Any, length: int, rate: int | None) -> Stride | None:
+        """The stride that a dictionary states in samples at its sampling rate (else at `rate`), as streaming clients send it."""
         if not isinstance(item, Mapping) or item.get("stride") is None:
             return None
-        both, rate = item["stride"], item.get("sampling_rate")
+        both = item["stride"]
+        rate = rate if item.get("sampling_rate") is None else item["sampling_rate"]
         if (
             not isinstance(both, Sequence | np.ndarray)
             or len(both) != 2

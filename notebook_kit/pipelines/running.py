@@ -269,6 +269,8 @@ class ResultStream(Generator):
         error = _error_of(self._steps, {self._position - 1: result.error}, self._total)
         if self._options.on_error == "return":
             return error
+        advice = "The stream continues: loop over it again; on_error='return' puts errors in the places of results."
+        error.next_step = f"{error.next_step} {advice}".strip()
         raise error
 
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:

@@ -304,6 +304,7 @@ def test_a_stream_goes_on_after_a_wrong_input(pipe, expected):
         except PipelineInputError as error:
             errors.append(error)
     assert [error.positions for error in errors] == [(4,)]
+    assert "The stream continues" in errors[0].next_step and "on_error='return'" in errors[0].next_step
 
 
 def test_each_result_before_a_wrong_input_of_a_stream_comes_first(pipe, expected):

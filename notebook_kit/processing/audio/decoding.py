@@ -44,6 +44,10 @@ _INSTALLING = (
     "Install ffmpeg: `apt-get install ffmpeg`, `brew install ffmpeg` or `conda install -c conda-forge ffmpeg`. Or convert it "
     "to WAV, FLAC, Ogg or MP3, which need neither."
 )
+_CUT_SHORT = ("File ended prematurely", "partial file")
+"""What ffmpeg says of a Matroska or MP4 file that is shorter than it states; it decodes the rest all the same."""
+_LONGEST_PAGE = 27 + 255 + 255 * 255
+"""The most bytes of a page of an Ogg file: a header, the lengths of its segments, and the segments."""
 _UNKNOWN_SIZE = 0x7FFFF000
 """A WAV file written to a pipe states no size, which is noted as 0 or as nearly 4 GiB, or 2."""
 
@@ -65,6 +69,7 @@ def decoded(file: Path | bytes, name: str, target: int | None) -> tuple[np.ndarr
         MissingDependencyError: If its format needs ffmpeg.
     """
     _check_beginning(file, name)
+    _check_last_page(file, name)
     source = _Content(file) if isinstance(file, bytes) else file
     try:
         with soundfile.SoundFile(source) as sound:
@@ -168,6 +173,21 @@ def _check_size(file: Path | bytes, sound: soundfile.SoundFile, name: str) -> No
         raise _truncated(name, f"{there - begin:,} of {stated:,} bytes of sound are there")
 
 
+def _check_last_page(file: Path | bytes, name: str) -> None:
+    """Raise an error for an Ogg file that ends within a page; libsndfile and ffmpeg read the pages before it without a word."""
+    if _start(file)[:4] != b"OggS":
+        return
+    with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - _LONGEST_PAGE))
+        end = opened.read()
+    page = end[max(0, end.rfind(b"OggS")) :]
+    segments = page[26] if len(page) > 26 else 1
+    stated = 27 + segments + sum(page[27 : 27 + segments])
+    if len(page) < stated:
+        raise _truncated(name, f"its last page has {len(page):,} of at least {stated:,} bytes")
+
+
 def _data_chunk(file: Path | bytes) -> tuple[int, int]:
     """The stated size of a WAV file's samples in bytes, and where they begin; 0 if that is not found."""
     with io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb") as opened:
@@ -246,6 +266,8 @@ def _run_ffmpeg(program: str, path: Path, result: Path, name: str) -> None:
         if "matches no streams" in run.stderr or "does not contain any stream" in run.stderr:
             said = ["it contains no sound"]
         raise _unreadable(name, said[-1].replace(f"file:{path.absolute()}: ", "") if said else "ffmpeg failed")
+    if any(words in run.stderr for words in _CUT_SHORT):
+        raise _truncated(name, "it is shorter than it states")
 
 
 def _by_torchcodec(file: Path | bytes, name: str, target: int | None) -> tuple[np.ndarray, int]:

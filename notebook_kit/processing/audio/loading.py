@@ -41,7 +41,8 @@ def load_audio(
     Args:
         audio: One of:
 
-            - a path, or a file opened in binary mode: WAV, FLAC, Ogg, MP3, AIFF; with ffmpeg also M4A, WebM, videos, ...;
+            - a path, or a file opened in binary mode (from its beginning if it is at its end): WAV, FLAC, Ogg, MP3, AIFF; with
+              ffmpeg also M4A, WebM, videos, ...;
             - an http(s) address: at most 64 MiB;
             - the bytes of a sound file, or a data URL;
             - a NumPy array, torch tensor or list of samples, of shape (samples,), (channels, samples) or (samples, channels):
@@ -162,6 +163,9 @@ def _read(file: Any, name: str) -> bytes:
     content = file.read()
     if not isinstance(content, bytes):
         raise InputError(f"{naming.capitalized(name)} gives no bytes.", next_step="Open it with open(path, 'rb').")
+    if not content and callable(getattr(file, "seekable", None)) and file.seekable():
+        file.seek(0)  # it was at its end, as after writing into it or reading it before
+        content = file.read()
     return content
 
 
@@ -183,12 +187,13 @@ def _content(row: Mapping[str, Any], rate: Any) -> tuple[Any, Any]:
     """What a dictionary holds, and its sampling rate."""
     for key in ("array", "raw"):
         if row.get(key) is not None:
-            if "sampling_rate" not in row and rate is None:
+            stated = row.get("sampling_rate")
+            if stated is None and rate is None:
                 raise InputError(
-                    f"A recording in a dictionary has the keys {key!r} and 'sampling_rate'; the latter is missing.",
+                    f"A recording in a dictionary has the keys {key!r} and 'sampling_rate'; the latter is missing or None.",
                     next_step="Add 'sampling_rate', in samples per second.",
                 )
-            return row[key], row.get("sampling_rate", rate)
+            return row[key], rate if stated is None else stated
     content = row.get("bytes")
     content = row.get("path") if content is None else content
     if content is None or isinstance(content, Mapping):

@@ -82,6 +82,8 @@ def one_channel(samples: np.ndarray, name: str) -> np.ndarray:
             next_step="Pass one recording per array, or a list of them.",
         )
     axis = 0 if samples.shape[0] <= samples.shape[1] else 1
+    if samples.size == 0:  # a mean over no channels would be NaN
+        return np.empty(0, samples.dtype)
     if samples.shape[axis] > 1:
         mention_channels()
     return samples.mean(axis=axis)

@@ -56,6 +56,12 @@ def path(tmp_path):
     return path
 
 
+def at_its_end(file):
+    """As after writing into it."""
+    file.seek(0, io.SEEK_END)
+    return file
+
+
 FORMS = {
     "path": lambda path: path,
     "text": str,
@@ -63,6 +69,7 @@ FORMS = {
     "bytearray": lambda path: bytearray(path.read_bytes()),
     "file": lambda path: io.BytesIO(path.read_bytes()),
     "open file": lambda path: path.open("rb"),
+    "file at its end": lambda path: at_its_end(io.BytesIO(path.read_bytes())),
     "data URL": lambda path: f"data:audio/wav;base64,{base64.b64encode(path.read_bytes()).decode()}",
     "row with bytes": lambda path: {"bytes": path.read_bytes(), "path": "elsewhere.wav"},
     "row with path": lambda path: {"bytes": None, "path": str(path)},
@@ -198,6 +205,10 @@ FAULTS = {
     "no bytes": (b"", "0 bytes"),
     "no samples": (encoded(np.zeros(0)), "empty"),
     "empty array": (np.zeros(0), "empty"),
+    "two channels without samples": (np.zeros((2, 0)), "empty"),
+    "samples without channels": (np.zeros((9, 0)), "empty"),
+    "list in a list": ([[]], "empty"),
+    "file without bytes": (io.BytesIO(), "empty"),
     "NaN": (np.array([0.0, np.nan, 0.5]), "1 of its 3 samples are NaN or infinite"),
     "infinite": (np.array([0.0, np.inf]), "NaN or infinite"),
     "integers as floats": (TONE * 32768, "floats are expected from -1 to 1"),
@@ -205,6 +216,7 @@ FAULTS = {
     "text as rate": ({"array": TONE, "sampling_rate": "fast"}, "'fast'"),
     "NaN Hz": ({"array": TONE, "sampling_rate": float("nan")}, "nan"),
     "no rate": ({"array": TONE}, "'sampling_rate'; the latter is missing"),
+    "None as rate": ({"raw": TONE, "sampling_rate": None}, "the latter is missing or None"),
     "0 Hz in a file": (with_rate(0), "sampling rate"),
     "wrong rate in a file": (with_rate(3), "is 3; expected"),
     "too high a rate": (with_rate(2**30), "expected a number from 100"),
@@ -212,7 +224,9 @@ FAULTS = {
     "web page": (b"<!DOCTYPE html><html></html>", "a web page"),
     "truncated": (encoded()[:5000], "truncated"),
     "truncated FLAC": (encoded(kind="FLAC")[:3000], "cannot be read as sound"),
-    "truncated Ogg": (encoded(kind="OGG")[:3000], "cannot be read as sound"),
+    "truncated Ogg": (encoded(kind="OGG")[:3000], "truncated: its last page has"),
+    "almost complete Ogg": (encoded(kind="OGG")[:-1], "truncated: its last page has"),
+    "Ogg cut in the header of a page": (encoded(kind="OGG")[:20], "truncated: its last page has 20 of"),
     "truncated MP3": (encoded(kind="MP3")[:1500], "truncated"),
     "damaged header": (b"RIFF" + encoded()[4:12] + b"\xff" * 400, "cannot be read as sound"),
     "no such file": ("tome.wav", "There is no file"),
@@ -318,3 +332,25 @@ def test_ffmpeg_itself(ending, path):
     loaded = load_audio(target)
     assert abs(len(loaded) - RATE) < 2000 and 0.4 < np.abs(loaded).max() < 0.6
     np.testing.assert_array_equal(load_audio(target.read_bytes()), loaded)
+
+
+@pytest.mark.parametrize("ending", ["webm", "m4a", "opus"])
+def test_a_truncated_file_of_ffmpeg(ending, path, tmp_path):
+    """ffmpeg decodes what is there, with a remark."""
+    if shutil.which("ffmpeg") is None:
+        skip_or_fail("ffmpeg is not installed")
+    target = tmp_path / f"whole.{ending}"
+    assert os.system(f"ffmpeg -loglevel error -i {path} -movflags +faststart {target}") == 0
+    content = target.read_bytes()
+    assert len(load_audio(content)) > 0.9 * RATE
+    for share in (0.7, 0.9):
+        with pytest.raises(InputError, match="truncated"):
+            load_audio(content[: int(len(content) * share)])
+
+
+def test_a_recording_of_a_browser_states_no_size(path, tmp_path):
+    if shutil.which("ffmpeg") is None:
+        skip_or_fail("ffmpeg is not installed")
+    target = tmp_path / "live.webm"
+    assert os.system(f"ffmpeg -loglevel error -i {path} -f webm -live 1 - > {target}") == 0
+    assert len(load_audio(target)) > 0.9 * RATE
