@@ -38,6 +38,7 @@ from notebook_kit.nn.few_rows import (
     product,
     suits,
 )
+from notebook_kit.nn.heap import LEAST_ROWS, keep_freed_memory
 from notebook_kit.nn.outputs import BaseModelOutput
 from notebook_kit.nn.row_counts import few_counts
 
@@ -79,6 +80,8 @@ def gain(few: bool, threads: int) -> float:
 def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AbstractContextManager[object]:
     """The context for a call of `model`: `FastProducts` where it pays, else one without effect.
 
+    From the first call of many rows on, on any processor and with any weights, the process keeps memory that is freed: see `heap`.
+
     Args:
         model: The model, or its encoder.
         args, kwargs: The arguments of the call, from whose shapes the number of rows is estimated.
@@ -88,7 +91,12 @@ def fast_products(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
         or not isinstance(model, nn.Module)
         or getattr(here, "fast", False)
         or not (rows := rows_of_call(args, kwargs)) > 1
-        or (rows <= 2 * MOST_ROWS and getattr(here, "packed", None) is not None)  # which multiplies few rows faster
+    ):
+        return nullcontext()
+    if rows >= LEAST_ROWS:
+        keep_freed_memory()
+    if (
+        (rows <= 2 * MOST_ROWS and getattr(here, "packed", None) is not None)  # which multiplies few rows faster
         or rows * work_per_row(model) < LEAST_WORK
         or gain(rows < FEW, torch.get_num_threads()) < LEAST_GAIN
     ):

@@ -1,0 +1,101 @@
+"""Freed memory is used again, rather than returned to the system and cleared by it for the next layer."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from notebook_kit import BertConfig, BertModel
+from notebook_kit.nn import heap, many_rows
+from notebook_kit.pipelines.quantization import quantized
+
+CHILD = """
+import resource
+import torch
+from notebook_kit.nn.heap import keep_freed_memory
+
+torch.set_num_threads(1)
+
+def faults(call):  # the fewest page faults of two calls: at first, the heap may grow
+    found = []
+    for calls in range(6):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        call(), call()
+        found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return min(found)
+
+def of_blocks():
+    return faults(lambda: [torch.ones(8 << 18) for _ in range(3)])
+
+def of_model():  # with 2,048 rows, whose layers have results of up to 16 MiB
+    from notebook_kit import BertConfig, BertModel
+
+    size = {"hidden_size": 512, "num_hidden_layers": 1, "num_attention_heads": 8, "intermediate_size": 2048, "vocab_size": 100}
+    model = BertModel(BertConfig(**size)).eval()
+    with torch.no_grad():
+        return faults(lambda: model(torch.zeros(16, 128, dtype=torch.long)))
+
+"""
+
+ONLY_GLIBC = pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="only the GNU C library has this threshold"
+)
+SETTINGS = {name for name in os.environ if name.startswith("MALLOC_") or name in ("GLIBC_TUNABLES", "LD_PRELOAD")}
+
+
+def result_of(code: str, **settings: str) -> int:
+    env = {name: value for name, value in os.environ.items() if name not in SETTINGS} | settings
+    code = f"{CHILD}\nprint({code})"
+    return int(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout)
+
+
+@ONLY_GLIBC
+def test_a_model_computes_in_memory_that_was_freed():
+    assert result_of("of_model()") < 300  # rather than 20,000
+
+
+@ONLY_GLIBC
+def test_the_users_settings_of_the_heap_stay():
+    assert result_of("keep_freed_memory() or of_blocks()") < 300
+    # One fault per 4 KiB of two times 24 MiB.
+    assert result_of("keep_freed_memory() or of_blocks()", MALLOC_MMAP_THRESHOLD_="131072") > 10_000
+
+
+def test_only_calls_of_many_rows_change_the_heap(monkeypatch):
+    calls = []
+    monkeypatch.setattr(many_rows, "keep_freed_memory", lambda: calls.append(1))
+    model = BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)).eval()
+    ids = torch.zeros(1, heap.LEAST_ROWS, dtype=torch.long)
+    model(ids)  # with gradients
+    with torch.no_grad():
+        model(ids[:, 1:])
+        assert not calls
+        model(ids)
+        assert calls
+        calls.clear()
+        quantized(model)(ids)
+        assert calls
+
+
+def test_too_little_memory_is_not_an_error(monkeypatch):
+    def refused(size):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "UntypedStorage", refused)
+    heap.keep_freed_memory.__wrapped__()
+
+
+def test_threads_may_ask_for_it_together():
+    heap.keep_freed_memory.cache_clear()
+    threads = [threading.Thread(target=heap.keep_freed_memory) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert heap.keep_freed_memory.cache_info().currsize == 1
