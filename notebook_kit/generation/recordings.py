@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from notebook_kit.nn.many_rows import fast_products
 
 __all__ = ["Recordings"]
 
+_LAYERS = ("attentions", "hidden_states")
+
 
 class Recordings:
     """The spectrograms of a batch, and how far each is transcribed.
@@ -23,6 +26,9 @@ class Recordings:
         sound: For each recording the number of frames that are not padding; None if unknown.
         stride: Frames per state of the encoder.
         window: Frames that the encoder reads at once.
+        wanted: What the encoder returns beside its states, such as `{"output_attentions": True}`.
+        layers: Of the stretches that were encoded last: `attentions` and `hidden_states`, if wanted, with a tensor
+            `(rows, ...)` per layer.
     """
 
     def __init__(
@@ -64,6 +70,10 @@ class Recordings:
         self.seek = [0] * rows
         self.ends = list(self.sound) if self.is_long and rows > 1 and self.sound else [frames] * rows
         self._first: Tensor | None = None
+        self.wanted: dict[str, bool] = {}
+        given = encoder_outputs if isinstance(encoder_outputs, dict) else {}
+        self._given_layers = _layers_of(given)
+        self.layers: dict[str, tuple[Tensor, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.seek)
@@ -78,6 +88,9 @@ class Recordings:
         for name in ("features", "states", "_first"):
             if (value := getattr(self, name)) is not None:
                 setattr(self, name, value.repeat_interleave(copies, dim=0))
+        for layers in (self._given_layers, self.layers):
+            for name, values in layers.items():
+                layers[name] = tuple(one.repeat_interleave(copies, dim=0) for one in values)
         for name in ("seek", "ends", "sound"):
             if (value := getattr(self, name)) is not None:
                 setattr(self, name, [one for one in value for _ in range(copies)])
@@ -89,13 +102,16 @@ class Recordings:
     def encoded(self, rows: list[int]) -> Tensor:
         """The encoder's states of the next stretch of these recordings, `(rows, states, width)`."""
         if self.states is not None:
+            self.layers = {name: tuple(one[rows] for one in values) for name, values in self._given_layers.items()}
             return self.states[rows]
         is_first = not any(self.seek) and len(rows) == len(self)
         if is_first and self._first is not None:  # already read, to detect the language
             return self._first
         encoder, features = self.model.get_encoder(), self.stretch(rows)
-        with fast_products(encoder, (features,), {}):
-            states = encoder(features).last_hidden_state
+        with fast_products(encoder, (features,), self.wanted):
+            out = encoder(features, **self.wanted)
+        states = out.last_hidden_state
+        self.layers = _layers_of(out)
         self._first = states if is_first else None
         return states
 
@@ -108,6 +124,10 @@ class Recordings:
             part = self.features[row, :, begin : begin + self.frames_left(row)]
             parts.append(F.pad(part, (0, self.window - part.shape[-1])))
         return torch.stack(parts)
+
+
+def _layers_of(output: Mapping[str, Any]) -> dict[str, tuple[Tensor, ...]]:
+    return {name: output[name] for name in _LAYERS if output.get(name) is not None}
 
 
 def _counts(num_frames: Any, rows: int) -> list[int] | None:

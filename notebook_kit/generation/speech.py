@@ -98,7 +98,8 @@ class SpeechGenerationMixin(GenerationMixin):
         Returns:
             `(batch, tokens)`, the transcripts without the tokens that they begin with and the end token; with
             `return_segments` or `return_token_timestamps`, a dictionary with these as `sequences`, `segments` (for each
-            recording a list of `start` and `end` in seconds, `tokens`, `idxs` and `result`) and `token_timestamps` in seconds.
+            recording a list of `start` and `end` in seconds, `tokens`, `idxs` and `result`) and `token_timestamps` in seconds,
+            which do not depend on the other recordings of the batch.
             With `return_dict_in_generate` and without `return_timestamps`, the object that `GenerationMixin.generate` returns.
 
         Raises:
@@ -150,14 +151,18 @@ class SpeechGenerationMixin(GenerationMixin):
         language = getattr(stored, "language", None) if language is None else language
         task = getattr(stored, "task", None) if task is None else task
 
+        wants_dict = bool(
+            stored.return_dict_in_generate if return_dict_in_generate is None else return_dict_in_generate
+        )
+        if wants_dict:
+            names = ("output_attentions", "output_hidden_states")
+            source.wanted = {name: True for name in names if setting(stored, name, settings.get(name))}
+
         def detect() -> list[int]:
             return self._language_tokens(source.encoded(source.rows), stored)
 
         begin = first_tokens(stored, resolved, len(source), language, task, detect, forced)
         copies = settings.pop("num_return_sequences", None) or stored.num_return_sequences or 1
-        wants_dict = bool(
-            stored.return_dict_in_generate if return_dict_in_generate is None else return_dict_in_generate
-        )
         call = {
             "generation_config": generation_config,
             "logits_processor": logits_processor,
@@ -352,7 +357,7 @@ class Transcription:
             part = torch.tensor(open_rows, device=states.device)
             made = self._decode(
                 [rows[one] for one in open_rows],
-                states[part],
+                self._encoded(states, part),
                 prompts[part],
                 None if mask is None else mask[part],
                 temperature,
@@ -386,13 +391,18 @@ class Transcription:
         probability = out.logits[:, -1].float().softmax(dim=-1)[:, settings.no_timestamps - 1]
         return probability > settings.no_speech_threshold
 
+    def _encoded(self, states: Tensor, part: Tensor) -> BaseModelOutput:
+        """The encoder's output for a part of the recordings."""
+        layers = {name: tuple(one[part] for one in values) for name, values in self.source.layers.items()}
+        return BaseModelOutput(last_hidden_state=states[part], **layers)
+
     def _decode(
-        self, rows: list[int], states: Tensor, prompts: Tensor, mask: Tensor | None, temperature: float
+        self, rows: list[int], encoded: BaseModelOutput, prompts: Tensor, mask: Tensor | None, temperature: float
     ) -> Iterator[tuple[Attempt, bool, bool]]:
         """Transcripts at one temperature; for each, whether it is poor, and whether the model was unsure."""
         settings, T = self.settings, prompts.shape[1]
         with self._recording() as record:
-            result = self.model.generate_stretch(**self._arguments(states, prompts, mask, temperature, rows))
+            result = self.model.generate_stretch(**self._arguments(encoded, prompts, mask, temperature, rows))
         self.last_result = result
         keeps = isinstance(result, dict)
         sequences = result["sequences"] if keeps else result
@@ -417,7 +427,7 @@ class Transcription:
             yield Attempt(written[:stop], own, own_times), is_poor or is_unsure, is_unsure
 
     def _arguments(
-        self, states: Tensor, prompts: Tensor, mask: Tensor | None, temperature: float, rows: list[int]
+        self, encoded: BaseModelOutput, prompts: Tensor, mask: Tensor | None, temperature: float, rows: list[int]
     ) -> dict[str, Any]:
         """The arguments of `generate` for one stretch."""
         settings, call = self.settings, dict(self.call)
@@ -434,7 +444,7 @@ class Transcription:
         if settings.return_token_timestamps:
             call["return_dict_in_generate"] = True
         call |= self._length(prompts.shape[1])
-        source: dict[str, Any] = {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
+        source: dict[str, Any] = {"encoder_outputs": encoded}
         if call.get("assistant_model") is not None:  # an assistant has another encoder
             source = {"inputs": self.source.stretch(rows)}
         return {

@@ -328,6 +328,41 @@ def test_an_object_with_scores():
     torch.testing.assert_close(mine.scores[2], theirs.scores[2], rtol=1e-4, atol=1e-4)
 
 
+def test_an_object_with_what_each_layer_computes():
+    """The encoder's part too, also of its output in place of spectrograms, and with the language detected first."""
+    ours, theirs = pair()
+    sounds = features(2)
+    wanted = {
+        "return_dict_in_generate": True,
+        "output_attentions": True,
+        "output_hidden_states": True,
+        "max_new_tokens": 4,
+    }
+    implementation = theirs.config._attn_implementation
+    theirs.set_attn_implementation("eager")
+    try:
+        for settings in ({"language": "en"}, {}):
+            expected = theirs.generate(sounds, **wanted, **settings)
+            mine = ours.generate(sounds, **wanted, **settings)
+            encoded = ours.get_encoder()(sounds, output_attentions=True, output_hidden_states=True)
+            for found in (mine, ours.generate(encoder_outputs=encoded, **wanted, **settings)):
+                assert set(found) == {name for name, value in expected.items() if value is not None}
+                for name in ("encoder_attentions", "encoder_hidden_states"):
+                    torch.testing.assert_close(tuple(found[name]), tuple(expected[name]), rtol=1e-4, atol=1e-5)
+                for name in ("cross_attentions", "decoder_hidden_states"):
+                    torch.testing.assert_close(found[name][1], tuple(expected[name][1]), rtol=1e-4, atol=1e-5)
+        alone = ours.generate(sounds[1:], language="en", **wanted).encoder_attentions
+        segment = ours.generate(sounds, language="en", return_timestamps=True, return_segments=True, **wanted)[
+            "segments"
+        ][1][0]
+        torch.testing.assert_close(segment["result"]["encoder_attentions"][1], alone[1][0], rtol=1e-4, atol=1e-5)
+    finally:
+        theirs.set_attn_implementation(implementation)
+    assert "encoder_attentions" not in ours.generate(
+        sounds, language="en", return_dict_in_generate=True, max_new_tokens=2
+    )
+
+
 def test_the_encoder_reads_each_stretch_once():
     ours, _ = pair()
     calls: list[int] = []
