@@ -258,6 +258,12 @@ def test_texts_while_another_cell_runs_and_after_a_reload(notebook, lab, expect,
     shot(panel_of(page, 0), "show_entities_reloaded")
 
 
+NO_OVERLAP = """ticks => {
+    const places = [...ticks.children].map(one => one.getBoundingClientRect());
+    return places.length >= 2 && places.every((one, i) => !i || places[i - 1].right < one.left);
+}"""
+
+
 def test_sound(notebook, expect, accessible):
     page = notebook([SOUND, HEARD, MICROPHONE])
     speech, heard, microphone = (panel_of(page, n) for n in range(3))
@@ -308,3 +314,12 @@ def test_sound(notebook, expect, accessible):
     speech.evaluate("element => { element.style.width = '330px'; }")
     assert speech.evaluate("element => element.scrollWidth <= element.clientWidth")
     shot(speech, "show_speech_narrow")
+    # Narrower still: the times below do not cover each other, and of each label enough is left to tell them apart.
+    for width in (330, 240, 150):
+        speech.evaluate("(element, width) => { element.style.width = `${width}px`; }", width)
+        page.wait_for_function(NO_OVERLAP, arg=speech.locator(".nk-rv-ticks").element_handle())
+    shot(speech, "show_speech_narrowest")
+    assert speech.locator(".nk-rv-word").first.evaluate("word => getComputedStyle(word).textAlign") == "start"
+    heard.evaluate("element => { element.style.width = '192px'; }")
+    page.wait_for_function("label => label.clientWidth > 45", arg=heard.locator(".nk-rv-label").first.element_handle())
+    shot(heard, "show_heard_narrowest")

@@ -4,6 +4,8 @@ import { fill, h, roving, sharpCanvas, themed } from "../shared/common.js";
 import { Player } from "./player.js";
 
 const WAVE_HEIGHT = 56;    // CSS pixels
+const TICK = 56;           // CSS pixels for a time below the spectrogram
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
 const STEP = 1;            // seconds that an arrow key moves
 
 export class SoundStage {
@@ -31,17 +33,23 @@ export class SoundStage {
     this.track.addEventListener("pointermove", event => this.onPoint(this.wordAt(this.secondsAt(event))));
     this.track.addEventListener("pointerleave", () => this.onPoint(null));
     this.track.addEventListener("keydown", event => this.onKey(event));
-    this.pictured = h("div.rv-sound", {}, this.track, this.ticks(), kind === "speech" ? this.transcript() : null);
+    this.ticks = h("div.rv-ticks.faint", { "aria-hidden": "true" });
+    this.pictured = h("div.rv-sound", {}, this.track, this.ticks, kind === "speech" ? this.transcript() : null);
     this.element = h("div", {}, h("div.row.rv-controls", {}, this.button, this.time), this.pictured);
     this.onState(false);
   }
 
-  ticks() {
-    const { duration } = this.values, step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600].find(one => duration / one <= 8) ?? 1800;
-    const places = Array.from({ length: Math.floor(duration / step) + 1 }, (_, i) => i * step);
-    return h("div.rv-ticks.faint", { "aria-hidden": "true" }, places.map(at =>
+  /** The times below the spectrogram, as many as fit. */
+  paintTicks(width) {
+    const { duration } = this.values, most = Math.max(1, Math.min(8, Math.floor(width / TICK)));
+    const step = STEPS.find(one => duration / one <= most) ?? 1800 * Math.ceil(duration / 1800 / most);
+    const places = Array.from({ length: Math.floor(duration / step) + 1 }, (_, i) => i * step), pixels = width / duration;
+    fill(this.ticks, places.map(at => {
       // a time at the very end is written to the left of its place, where there is room
-      h("span", { style: { left: `${(100 * at) / duration}%`, translate: at > 0.92 * duration ? "-100%" : "none" } }, clock(at, step < 1 ? 1 : 0))));
+      const isLast = at > 0 && (duration - at) * pixels < TICK;
+      if (isLast && step * pixels < 2 * TICK - 16) return null;
+      return h("span", { style: { left: `${(100 * at) / duration}%`, translate: isLast ? "-100%" : "none" } }, clock(at, step < 1 ? 1 : 0));
+    }));
   }
 
   /** The words as buttons that play from them, or the whole text if it is not known when they were said. */
@@ -125,6 +133,7 @@ export class SoundStage {
   paint() {
     const width = this.canvas.parentElement?.clientWidth ?? 0, count = this.wave.length / 2;
     if (!width) return;
+    this.paintTicks(width);
     const context = sharpCanvas(this.canvas, width, WAVE_HEIGHT), middle = WAVE_HEIGHT / 2;
     context.clearRect(0, 0, width, WAVE_HEIGHT);
     context.fillStyle = themed(this.view.root, "--nk-accent");
