@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +83,20 @@ def test_words_look_at_the_moments_they_came_from(view):
         assert row[inside].sum() > 0.95, "a word looks at its tone"
     assert view._about["tokens"].get("boxes") is None and view._about["to_tokens"]["span"] == [0.0, 2.0]
     assert "all words" in view.face().title or view.face().png
+
+
+def test_a_head_that_times_are_computed_from_is_shown_first():
+    """A checkpoint of Whisper names them; others may follow the speech too, and look half a second before each word."""
+    model = Listener()
+    for named, shown in (
+        ([[0, FIRST]], FIRST),
+        ([[0, NAMED], [0, FIRST]], NAMED),
+        ([[7, FIRST]], NAMED),
+        (None, NAMED),
+    ):
+        model.generation_config = SimpleNamespace(alignment_heads=named)
+        view = AttentionView(model, recording(), processor=extractor(), tokenizer=vocabulary())
+        assert (view.kind, view.head) == ("cross", shown), named
 
 
 def test_what_follows_a_recording_is_one_position():

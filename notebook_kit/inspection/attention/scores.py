@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from notebook_kit.inspection.attention.axes import Axis, PatchGrid, TokenAxis
 if TYPE_CHECKING:
     from notebook_kit.inspection.attention.reading import Reading
 
-__all__ = ["SCORES", "clearest", "clearest_map", "head_scores", "scores_of", "sharpest", "steadiest"]
+__all__ = ["SCORES", "alignment_heads", "clearest", "clearest_map", "head_scores", "scores_of", "sharpest", "steadiest"]
 
 SCORES = ("entropy", "distance", "previous", "next", "same", "special", "duplicate", "induction")
 """The scores, in the order of `head_scores`.
@@ -137,7 +137,9 @@ def clearest_map(reading: Reading, layers: Sequence[int] | None = None) -> tuple
     return chosen
 
 
-def steadiest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int, int]:
+def steadiest(
+    reading: Reading, layers: Sequence[int] | None = None, among: Collection[tuple[int, int]] = ()
+) -> tuple[int, int]:
     """The head whose words look at one moment of a recording after the other: `(layer, head)`.
 
     The correlation between the order of the words and the mean time at which they look counts, times the mean of the largest
@@ -146,6 +148,8 @@ def steadiest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[in
     Args:
         reading: Attention from words to the frames of a sound.
         layers: Numbers of the layers to choose from; all by default.
+        among: Heads to choose from, if there is one in those layers: other heads may be as steady, and look before a word or
+            after it.
     """
     times = torch.from_numpy(reading.columns.places[:, 0]).float()
     inside = ~times.isnan()
@@ -154,23 +158,38 @@ def steadiest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[in
         return sharpest(reading, layers)
     order = torch.arange(len(words)).float()
     best, chosen = -1.0, (reading.numbers[0], 0)
-    for number in reading.numbers if layers is None else layers:
+    numbers = reading.numbers if layers is None else layers
+    among = [pair for pair in among if pair[0] in numbers]
+    for number in numbers:
         weights = reading.layer(number)[:, words][..., inside].float().clamp_min(0)  # (heads, words, frames)
         middles = (weights @ times[inside]) / weights.sum(-1).clamp_min(1e-12)
         for head, (middle, peaks) in enumerate(zip(middles, weights.amax(-1), strict=True)):
             agreement = float(torch.corrcoef(torch.stack([order, middle]))[0, 1]) if float(middle.std()) > 0 else 0.0
             value = max(0.0, agreement) * float(peaks.mean())
-            if value > best + 1e-6:
+            if value > best + 1e-6 and (not among or (number, head) in among):
                 best, chosen = value, (number, head)
     return chosen
 
 
-def clearest(reading: Reading, layers: Sequence[int] | None = None) -> tuple[int, int]:
-    """The head to show first: of `clearest_map` for a picture, of `steadiest` for words about a sound, else of `sharpest`."""
+def alignment_heads(model: Any) -> list[tuple[int, int]]:
+    """The heads of a model's decoder from which the times of its words are computed, as its generation config names them.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> alignment_heads(SimpleNamespace(generation_config=SimpleNamespace(alignment_heads=[[1, 0], [2, 5]])))
+        [(1, 0), (2, 5)]
+    """
+    named = getattr(getattr(model, "generation_config", None), "alignment_heads", None)
+    return [(int(layer), int(head)) for layer, head in named or ()]
+
+
+def clearest(reading: Reading, layers: Sequence[int] | None = None, model: Any = None) -> tuple[int, int]:
+    """The head to show first: of `clearest_map` for a picture, of `steadiest` for words about a sound (among the
+    `alignment_heads` of the model, if it names them), else of `sharpest`."""
     if isinstance(reading.columns, PatchGrid) and reading.rows.first is not None:
         return clearest_map(reading, layers)
     if isinstance(reading.rows, TokenAxis) and reading.columns.kind == "frames":
-        return steadiest(reading, layers)
+        return steadiest(reading, layers, alignment_heads(model))
     return sharpest(reading, layers)
 
 

@@ -288,7 +288,7 @@ class AttentionView(Panel):
             self.view = "heads"
         if self._chooses:
             layers = [number for number in reading.numbers if number in (self._layers or reading.numbers)]
-            self.layer, self.head = clearest(reading, layers or None)
+            self.layer, self.head = clearest(reading, layers or None, getattr(self._sources.source, "model", None))
             self.heads, self.more, self._chooses = [self.head], [], False
         if self.layer not in reading.numbers:
             self.layer = reading.numbers[0]
