@@ -4,6 +4,8 @@ Weights are rounded once, with one scale per output; activations are rounded at 
 token. So the result for a token does not depend on the rest of the batch (except for an occasional value that rounds the
 other way). Products are summed as integers, by the fastest way that this processor computes exactly: see `nn/int8.py`. Large
 tables of token embeddings are rounded too, unless the output layer reads their exact weights. All other layers stay in float32.
+A step of generation multiplies few rows, and keeps them in bfloat16 where that is faster: see `nn/int8_few.py`. What an encoder-decoder
+keeps of its encoder for these steps is in float16: see `nn/few_queries.py`.
 
 Source: Dettmers et al., LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale, 2022, section 2.1
 ("vector-wise quantization", and "zeropoint quantization" for the shifts).
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from notebook_kit.errors import InputError, a_kind, near_matches, notice
+from notebook_kit.nn import int8_few
 from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.few_rows import is_ordinary_call
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
@@ -92,6 +95,7 @@ class Int8Linear(nn.Module):
             scale = weight.abs().amax(dim=1).clamp_min(TINY) / self.product.levels
             rounded = (weight / scale[:, None]).round().to(torch.int8)
             self.packed = self.product.pack(rounded, scale)
+            self._few: dict[tuple[int, int], tuple[Tensor, ...] | None] = {}
             self.register_buffer("scale", scale)
             sums = rounded.sum(dim=1).float() * scale
             shift = torch.zeros_like(scale) if bias is None else bias.detach().float()
@@ -126,6 +130,17 @@ class Int8Linear(nn.Module):
         columns: Any = own["columns"]
         others: Any = own["rounded"]
         exact: Any = own["exact"]
+        if (
+            self._rows == ONE and is_ordinary_call() and rows <= int8_few.MOST_ROWS
+        ):  # before sizes, as a graph is for any
+            few = self._few.get((rows, torch.get_num_threads()), ())
+            if few == ():
+                few = self._of_few(rows)
+            if few is not None:
+                out = int8_few.product(flat, *few)
+                if finish is not None:
+                    finish(out)
+                return out
         if rows == 1 and product.one_row is not None:
             out = product.one_row(flat * others if columns.shape[0] else flat, self.packed)
             # 1, or NaN if a value is NaN or infinite, which FBGEMM would round to a finite number.
@@ -139,6 +154,21 @@ class Int8Linear(nn.Module):
         else:
             levels, step, factors = rounded_rows(flat, columns, others, product.rounds, reuse=True)
         return added(product.multiply(levels, self.packed), step, factors, exact, finish)
+
+    def _of_few(self, rows: int) -> tuple[Tensor, ...] | None:
+        """What `int8_few.product` takes, where it is the fastest for this number of rows."""
+        threads = torch.get_num_threads()
+        shape = self.out_features, self.in_features, len(self.columns)
+        found = None
+        if rows and int8_few.gain(self.product, rows, *shape, threads) >= int8_few.LEAST_GAIN:
+            found = next((few for few in self._few.values() if few is not None), None)
+            if found is None:
+                with torch.inference_mode(False), torch.no_grad():
+                    weight = self.product.unpack(self.packed).contiguous()
+                    ones = torch.ones_like(self.scale, dtype=torch.bfloat16)
+                found = weight, ones, self.scale, self.exact[-1], self.exact[1:-1], self.columns
+        self._few[rows, threads] = found
+        return found
 
     def to_float(self) -> nn.Module:
         """A layer of the original kind in float32, with the rounded weights."""
@@ -154,7 +184,11 @@ class Int8Linear(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the weights as an ordinary tensor, which any processor can pack."""
-        state = self.__dict__ | {"packed": self.product.unpack(self.packed), "levels": self.product.levels}
+        state = self.__dict__ | {
+            "packed": self.product.unpack(self.packed),
+            "levels": self.product.levels,
+            "_few": {},
+        }
         del state["product"]
         return state
 
@@ -187,6 +221,7 @@ class Int8Linear(nn.Module):
             rounded = (rounded / ratio).round().to(torch.int8)
             self.scale *= ratio
             self.exact[0] = rounded.sum(dim=1).float() * self.scale
+        self._few = {}
         self.packed = self.product.pack(rounded, self.scale)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
