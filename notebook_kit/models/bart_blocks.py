@@ -86,7 +86,7 @@ class BartAttention(nn.Module):
         elif cache is None:
             k, v = self.keys_and_values(source)
         else:
-            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source))
+            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source), site.exact)
         dropout = self.dropout if self.training else 0.0
         return self.out_proj(merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout, is_causal=causal)))
 

@@ -69,7 +69,7 @@ class BertDecoderAttention(BertSelfAttention):
         elif cache is None:
             k, v = self.keys_and_values(source)
         else:
-            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source))
+            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source), site.exact)
         q, dropout = split_heads(self.query(x), self.heads), self.dropout if self.training else 0.0
         return merge_heads(attend(q, k, v, site=site, mask=mask, dropout=dropout, is_causal=causal))
 

@@ -211,7 +211,7 @@ class GPT2CrossAttention(GPT2Attention):
         if cache is None:
             k, v = self.keys_and_values(source)
         else:
-            k, v = cache.cross(self.layer, lambda: self.keys_and_values(source))
+            k, v = cache.cross(self.layer, lambda: self.keys_and_values(source), site.exact)
         dropout = self.attn_dropout if self.training else 0.0
         context = attend(q, k, v, site=site, mask=mask, dropout=dropout, scale=self.scale)
         return apply_dropout(self.resid_dropout, self.c_proj(merge_heads(context)))

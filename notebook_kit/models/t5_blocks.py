@@ -85,7 +85,7 @@ class T5Attention(nn.Module):
         elif cache is None:
             k, v = self.keys_and_values(source)
         else:
-            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source))
+            k, v = cache.cross(site.layer, lambda: self.keys_and_values(source), site.exact)
         dropout = self.dropout if self.training else 0.0
         context = attend(q, k, v, site=site, mask=mask, bias=bias, dropout=dropout, scale=1.0, is_causal=causal)
         return self.o(merge_heads(context))

@@ -156,7 +156,7 @@ def _fused(query, key, value, offset, dropout, scale, is_causal, exact) -> Tenso
             return few_queries.attention(query, key, value, scale, offset)
         if offset is None and pays(query, key, value):
             return long_attention(query, key, value, scale)
-    key, value = few_queries.by_rows(key, value)
+    key, value = few_queries.by_rows(key, value, query.dtype)
     grouped = bool(key.shape[1] != query.shape[1])  # sizes are tensors while a graph is exported
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=offset, dropout_p=dropout, is_causal=is_causal, scale=scale, enable_gqa=grouped
@@ -192,6 +192,7 @@ def _watched(query, key, value, site, offset, dropout, scale, is_causal) -> Tens
     records = [watch.record for watch in watches if watch.record is not None and site in watch.record.sites]
     off: frozenset[int] = frozenset().union(*(watch.ablated.get(site, frozenset()) for watch in watches))
     if records:
+        key, value = few_queries.by_rows(key, value, query.dtype)
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))

@@ -129,7 +129,9 @@ class KVCache:
                 next_step="Create it with a larger limit, or without one.",
             )
 
-    def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def cross(
+        self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]], exact: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One layer's keys and values of the encoder's output, computed by the first call and stored.
 
         From the second call on they are laid out in memory as every further step reads them fastest.
@@ -137,13 +139,14 @@ class KVCache:
         Args:
             layer: Index of the layer.
             compute: Returns keys and values, each `(inputs, heads, source positions, head_dim)`.
+            exact: Whether they stay as they are, rather than be rounded to float16 where that is faster.
         """
         if layer not in self._cross:
             self._cross[layer] = compute()
         elif layer not in self._laid_out:
             found = self._cross[layer]
             if torch.is_grad_enabled() or not any(x.requires_grad for x in found):  # else copies lose the graph
-                self._cross[layer] = laid_out(*found)
+                self._cross[layer] = laid_out(*found, exact)
                 self._laid_out.add(layer)
         return self._cross[layer]
 
@@ -357,11 +360,13 @@ class BorrowedCache(KVCache):
         """Store the keys and values of new positions, and return those of all positions."""
         return self._store.update(key, value, layer)
 
-    def cross(self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def cross(
+        self, layer: int, compute: Callable[[], tuple[Tensor, Tensor]], exact: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """One layer's keys and values of the encoder's output, stored in the other cache if it has a place for them."""
         store = getattr(self.lender, "cross_attention_cache", None)
         if store is None:
-            return super().cross(layer, compute)
+            return super().cross(layer, compute, exact)
         if not self.lender.is_updated.get(layer):
             self.lender.is_updated[layer] = True
             return store.update(*compute(), layer)

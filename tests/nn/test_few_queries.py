@@ -10,6 +10,7 @@ from notebook_kit import BartConfig, BartForConditionalGeneration, LlamaConfig, 
 from notebook_kit.nn import attention, few_queries
 from notebook_kit.nn.attention import AttentionSite, attend, record_attention
 from notebook_kit.nn.cache import KVCache
+from notebook_kit.pipelines.quantization import quantized
 
 SITE = AttentionSite(0, 4, "cross")
 
@@ -19,6 +20,7 @@ def used(monkeypatch):
     """Use it on every processor, and count its calls."""
     monkeypatch.setattr(few_queries, "gain", lambda *given, **more: 2.0)
     monkeypatch.setattr(few_queries, "FEWEST_KEYS", 2)
+    monkeypatch.setattr(few_queries, "LEAST_NUMBERS", 1)
     monkeypatch.setattr(few_queries, "FEWEST_AS_STORED", 4)
     calls, compute = [], few_queries.attention
     monkeypatch.setattr(few_queries, "attention", lambda *args: calls.append(args[0].shape) or compute(*args))
@@ -246,3 +248,74 @@ def test_nothing_to_compute(used, rows, queries, heads):
     with torch.no_grad():
         found = attend(torch.randn(rows, 4, queries, 16), *few_queries.laid_out(key, value), site=SITE)
     assert found.shape == (rows, 4, queries, 16)
+
+
+@pytest.fixture
+def halves(used, monkeypatch):
+    """Round to float16 on every processor."""
+    monkeypatch.setattr(few_queries, "gain_of_halves", lambda *given: 2.0)
+    monkeypatch.setattr(few_queries, "PART", 2_000)  # some heads at a time
+    return used
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+@pytest.mark.parametrize("scale", [None, 1.0])
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_keys_in_half_of_the_memory(halves, queries, scale, is_padded):
+    key, value = keys_and_values(2, 5, 50, 16)
+    query, mask = torch.randn(2, queries, 5, 16).transpose(1, 2), None
+    if is_padded:
+        mask = torch.zeros(2, 1, 1, 50)
+        mask[1, :, :, 20:] = torch.finfo(torch.float32).min
+    with torch.no_grad():
+        stored = few_queries.laid_out(key, value, exact=False)
+        assert all(x.dtype == torch.float16 for x in stored)
+        found = attend(query, *stored, site=SITE, scale=scale, mask=mask)
+    assert len(halves) == 1 and found.dtype == torch.float32
+    exact = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    torch.testing.assert_close(found, exact, rtol=0.003, atol=0.003)
+
+
+@pytest.mark.parametrize("largest", [7e4, -7e4, float("inf"), float("nan")])
+def test_keys_too_large_for_float16_stay(halves, largest):
+    key, value = keys_and_values(2, 4, 50, 16)
+    value[1, 2, 3, 4] = largest
+    with torch.no_grad():
+        stored = few_queries.laid_out(key, value, exact=False)
+    assert all(x.dtype == torch.float32 for x in stored)
+
+
+def test_halves_are_read_by_other_ways_too(halves):
+    key, value = keys_and_values(2, 4, 50, 16)
+    with torch.no_grad():
+        stored = few_queries.laid_out(key, value, exact=False)
+        exact = [x.float() for x in stored]
+        long, one = torch.randn(2, 4, 65, 16), torch.randn(2, 4, 1, 16)
+        torch.testing.assert_close(attend(long, *stored, site=SITE), attend(long, *exact, site=SITE))
+        some = [x[:1] for x in stored], [x[:1] for x in exact]
+        torch.testing.assert_close(
+            attend(one, *some[0], site=SITE), attend(one, *some[1], site=SITE), rtol=1e-3, atol=1e-3
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            assert attend(one, *stored, site=SITE).isfinite().all()
+    one.requires_grad_()
+    attend(one, *stored, site=SITE).sum().backward()
+    assert one.grad is not None
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generation_with_8_bits(halves, monkeypatch, beams):
+    monkeypatch.setattr(few_queries, "LEAST_NUMBERS", 1)
+    widths = ("d_model", "encoder_ffn_dim", "decoder_ffn_dim")
+    sizes = dict.fromkeys(widths, 64) | {"vocab_size": 97, "encoder_layers": 2, "decoder_layers": 2}
+    torch.manual_seed(0)
+    model = quantized(BartForConditionalGeneration(BartConfig(**sizes, max_position_embeddings=64)).eval())
+    ids = torch.randint(4, 97, (2, 30), generator=torch.Generator().manual_seed(0))
+    rules = {"max_new_tokens": 6, "min_new_tokens": 6, "num_beams": beams, "do_sample": False}
+    stored, lay_out = [], few_queries._halves
+    monkeypatch.setattr(few_queries, "_halves", lambda *given: stored.append(given) or lay_out(*given))
+    found = model.generate(ids, **rules)
+    assert len(stored) == 2, "once per layer"
+    with record_attention(model) as record:
+        assert torch.equal(model.generate(ids, **rules), found)
+    assert record.sites and not any(site.exact for site in record.sites)
