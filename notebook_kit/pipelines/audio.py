@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -103,13 +103,14 @@ class AudioPipeline(Pipeline):
         inputs = _as_files(inputs)
         try:
             return super().__call__(inputs, **options)
-        except ImportError as error:
+        except (ImportError, OSError, RuntimeError) as error:
             if isinstance(error, NotebookKitError) or "torchcodec" not in str(error):
                 raise
             raise MissingDependencyError(
-                "The recordings of the dataset cannot be decoded: `datasets` needs the package torchcodec for that.",
+                "The recordings of the dataset cannot be decoded: `datasets` needs the package torchcodec for that, which is "
+                "not installed or does not work here.",
                 next_step="Pass the files as they are, dataset.cast_column(name, datasets.Audio(decode=False))[name], or "
-                "`pip install torchcodec`.",
+                "install ffmpeg and `pip install torchcodec` in the version that belongs to this torch.",
             ) from error
 
     # What the base asks of a modality ----------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def _is_samples_with_rate(inputs: Any) -> bool:
 
 
 def _as_files(inputs: Any) -> Any:
-    """A column of `datasets.Audio` as its files, if `datasets` cannot decode them because torchcodec is missing: `load_audio`
+    """A column of `datasets.Audio` as its files, if `datasets` cannot decode them because torchcodec is missing or broken: `load_audio`
     reads them without it. Other inputs as they are.
 
     Raises:
@@ -177,7 +178,7 @@ def _as_files(inputs: Any) -> Any:
             f"The input is a dataset with the columns {', '.join(map(str, features or ()))}.",
             next_step=f"Pass the recordings: dataset[{sounds[0]!r}].",
         )
-    if find_spec("torchcodec") is not None:
+    if _has_torchcodec():
         return inputs
     dataset: Any
     name: Any
@@ -191,6 +192,15 @@ def _as_files(inputs: Any) -> Any:
         return inputs
     files = dataset.cast_column(name, dataclasses.replace(features[name], decode=False))
     return KeyDataset(files, name) if isinstance(inputs, KeyDataset) else files[name]
+
+
+def _has_torchcodec() -> bool:
+    """Whether torchcodec can be used: it may be installed, and not find ffmpeg's libraries or be built for another torch."""
+    try:
+        import_module("torchcodec.decoders")
+    except Exception:
+        return False
+    return True
 
 
 def _sounds_of(features: Mapping[str, Any]) -> list[str]:

@@ -185,9 +185,17 @@ class Undecodable(list):
         raise ImportError("To support decoding audio data, please install 'torchcodec'.")
 
 
-def test_a_column_that_cannot_be_decoded(recognizers):
+class Unloadable(list):
+    """As a column of `datasets` with a torchcodec for another torch."""
+
+    def __iter__(self):
+        raise OSError("Could not load this library: torchcodec/libtorchcodec_core8.so")
+
+
+@pytest.mark.parametrize("column", [Undecodable, Unloadable])
+def test_a_column_that_cannot_be_decoded(recognizers, column):
     with pytest.raises(MissingDependencyError, match="torchcodec") as caught:
-        recognizers[0](Undecodable([None]))
+        recognizers[0](column([None]))
     assert "decode=False" in caught.value.next_step
 
 
@@ -197,9 +205,17 @@ def recordings():
     return Dataset.from_dict({"audio": paths, "number": [0, 1]}).cast_column("audio", Audio(sampling_rate=8_000))
 
 
-def test_a_column_is_read_without_torchcodec(recordings, monkeypatch):
-    """`datasets` from version 4 decodes sound with torchcodec only; the files can be read without it."""
-    monkeypatch.setattr("notebook_kit.pipelines.audio.find_spec", lambda name: None)
+@pytest.mark.parametrize("content", [None, "raise OSError('Could not load this library')"])
+def test_a_column_is_read_without_torchcodec(recordings, content, tmp_path, monkeypatch):
+    """`datasets` from version 4 decodes sound with torchcodec only; the files can be read without it, also if it is broken."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchcodec"]:
+        monkeypatch.delitem(sys.modules, name)
+    if content is None:
+        monkeypatch.setitem(sys.modules, "torchcodec", None)
+    else:
+        (tmp_path / "torchcodec").mkdir()
+        (tmp_path / "torchcodec" / "__init__.py").write_text(content)
+        monkeypatch.syspath_prepend(tmp_path)
     recognize = pipeline("automatic-speech-recognition", model="zoo")
     expected = [{"text": "seven"}, {"text": "you have seven new messages"}]
     assert recognize(recordings["audio"]) == expected
