@@ -16,7 +16,7 @@ queries too, and what is left to torch gets a copy by rows.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -203,29 +203,26 @@ def _attention_to_halves(
     T, width = value.shape[-2:]
     rows = (query * (D**-0.5 if scale is None else scale)).reshape(B * H, Q, D)
     scores = query.new_empty(B * H, Q, T)
-    keys = key.transpose(-2, -1).view(B * H, D, T)
-    for part, heads in _parts(keys):
-        torch.bmm(rows[heads], part, out=scores[heads])
+    _multiply(rows, key.transpose(-2, -1).view(B * H, D, T), scores)
     if offset is not None:
         scores.view(B, H, Q, T).add_(offset)
     weights = torch.softmax(scores, dim=-1, out=scores)
-    values = value.transpose(-2, -1).view(B * H, width, T)
+    by_columns = value.transpose(-2, -1).view(B * H, width, T)
     if Q == 1:  # torch multiplies one row of float16 fast, and sums in float32
-        return torch.bmm(weights.half(), values.transpose(-2, -1)).float().view(B, H, Q, width)
+        return torch.bmm(weights.half(), by_columns.transpose(-2, -1)).float().view(B, H, Q, width)
     result = query.new_empty(B * H, Q, width)
-    for part, heads in _parts(values):
-        torch.bmm(weights[heads], part.transpose(-2, -1), out=result[heads])
+    _multiply(weights, by_columns, result, is_transposed=True)
     return result.view(B, H, Q, width)
 
 
-def _parts(halves: Tensor) -> Iterator[tuple[Tensor, slice]]:
-    """Some heads at a time, in float32 and in the same memory."""
-    heads = max(1, min(len(halves), PART // halves[0].numel()))
+def _multiply(x: Tensor, halves: Tensor, out: Tensor, is_transposed: bool = False) -> None:
+    """`x @ halves`, each `(heads, ...)`, with some heads at a time in float32, in the same memory."""
+    heads = max(1, min(halves.shape[0], PART // halves[0].numel()))
     memory = scratch(torch.Size((heads, *halves.shape[1:])))
     assert memory is not None  # else `suits` is False
-    for start in range(0, len(halves), heads):
-        part = halves[start : start + heads]
-        yield memory[: len(part)].copy_(part), slice(start, start + heads)
+    for given, part, into in zip(x.split(heads), halves.split(heads), out.split(heads), strict=True):
+        floats = (memory if part.shape[0] == heads else memory[: part.shape[0]]).copy_(part)
+        torch.bmm(given, floats.transpose(-2, -1) if is_transposed else floats, out=into)
 
 
 def _halves(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

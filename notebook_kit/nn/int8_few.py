@@ -49,7 +49,7 @@ def product(
         tensor([97., 97., 97., 97.])
     """
     out = torch._weight_int8pack_mm(x.bfloat16(), weight, ones)  # in bfloat16; the scale, with more digits, follows
-    if len(columns):
+    if columns.shape[0]:
         return torch.addmm(shift, x.index_select(1, columns), exact).addcmul_(out, scale)
     return torch.addcmul(shift, out, scale)
 

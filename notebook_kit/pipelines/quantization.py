@@ -130,9 +130,8 @@ class Int8Linear(nn.Module):
         columns: Any = own["columns"]
         others: Any = own["rounded"]
         exact: Any = own["exact"]
-        if (
-            self._rows == ONE and is_ordinary_call() and rows <= int8_few.MOST_ROWS
-        ):  # before sizes, as a graph is for any
+        # An ordinary call before sizes, on which a graph must not depend.
+        if self._rows == ONE and is_ordinary_call() and rows <= int8_few.MOST_ROWS:
             few = self._few.get((rows, torch.get_num_threads()), ())
             if few == ():
                 few = self._of_few(rows)
@@ -267,7 +266,11 @@ class Int8Output(Int8Linear):
     def _multiplied(self, flat: Tensor, x: Tensor, finish: Callable[[Tensor], Any] | None = None) -> Tensor:
         out = super()._multiplied(flat, x)  # an output layer has no activation
         weight: Any = self.embeddings.weight
-        if len(flat) > EXACT_ROWS or weight.shape != (self.out_features, self.in_features) or not is_ordinary_call():
+        if (
+            flat.shape[0] > EXACT_ROWS
+            or weight.shape != (self.out_features, self.in_features)
+            or not is_ordinary_call()
+        ):
             return out
         _, likeliest = largest(out, min(EXACT_TOKENS, self.out_features))  # (rows, 64)
         exact = torch.bmm(functional.embedding(likeliest, weight), flat[:, :, None])[:, :, 0]
