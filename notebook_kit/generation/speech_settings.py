@@ -207,7 +207,7 @@ def _language_tokens(stored: GenerationConfig, rows: int, language: str | Sequen
     named = [language] * rows if isinstance(language, str) else list(language)
     if len(named) != rows:
         raise InputError(
-            f"language names {len(named)} languages for {rows} recordings.",
+            f"language names {len(named)} languages for {rows} recording{'s' * (rows != 1)}.",
             next_step="Pass one language for all recordings, or one for each.",
         )
     known = getattr(stored, "lang_to_id", None) or {}

@@ -152,8 +152,13 @@ class AutomaticSpeechRecognitionPipeline(AudioPipeline):
         """The option `return_timestamps`, if this kind of model can do it."""
         if value is None or value is False:
             return value
+        if self.generates and value is not True and value != "word":
+            raise InputError(
+                f"return_timestamps is {value!r}, which Whisper cannot do.",
+                next_step='Pass True for the times of segments, or "word" for those of words.',
+            )
         if self.generates:
-            return True if value is True else check_choice("return_timestamps", value, ("word",))
+            return value
         if value is True:
             raise InputError(
                 "return_timestamps is True, and a CTC model has no segments.",

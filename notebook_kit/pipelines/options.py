@@ -170,6 +170,6 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if choice not in choices:
         raise InputError(
             f"{name} is {choice!r}. {near_matches(choice, choices)}".rstrip(),
-            next_step=f"Pass one of {', '.join(choices)}.",
+            next_step=f"Pass one of {', '.join(choices)}." if len(choices) > 1 else f"Pass {choices[0]!r}.",
         )
     return choice

@@ -439,6 +439,8 @@ def test_mistakes_are_named():
     ):
         with pytest.raises(InputError, match=match):
             ours.generate(features(2), **options)
+    with pytest.raises(InputError, match=r"2 languages for 1 recording\."):
+        ours.generate(features(1), language=["en", "te"])
     with pytest.raises(InputError, match="longer than 30 seconds"):
         ours.generate(features(frames=100), return_timestamps=False)
     with pytest.raises(InputError, match="without attention_mask"):

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from notebook_kit import pipeline
+from notebook_kit.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "processing" / "audio"))
 from speech_vocabularies import write_whisper
@@ -84,3 +85,10 @@ def test_as_the_oracle(pair, length, options):
     sound = (0.4 * np.sin(np.arange(length) ** 1.3 / 90) + noise).astype(np.float32)
     expected = oracle(sound.copy(), **{k: dict(v) if isinstance(v, dict) else v for k, v in options.items()})
     assert ours(sound, **options) == expected and expected["text"]
+
+
+@pytest.mark.parametrize("value", ["segment", "char", "words"])
+def test_times_that_whisper_cannot_give(pair, value):
+    with pytest.raises(InputError, match=f"return_timestamps is {value!r}, which Whisper") as caught:
+        pair[0](np.ones(4_000), return_timestamps=value)
+    assert 'True for the times of segments, or "word"' in caught.value.next_step
