@@ -355,6 +355,8 @@ def run_layers(
     """
     if output_hidden_states is None:
         output_hidden_states = owner.config.output_hidden_states  # type: ignore[union-attr, assignment]
+    # States that come from a convolution may lie in memory by channels, and sums with them would keep that layout in all layers.
+    hidden = hidden.contiguous()
     states: list[Tensor] = [hidden]
     recompute = owner.__dict__.get("gradient_checkpointing", False) and owner.training and torch.is_grad_enabled()
     # An encoder may be called alone, rather than by a model, whose calls are in such a block.
