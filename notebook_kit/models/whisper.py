@@ -24,6 +24,7 @@ from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.frame_convolutions import convolved, is_fast_call, is_usual
 from notebook_kit.nn.layers import OutputOptions, check_length, run_layers, without_dropped
 from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput, SequenceClassifierOutput
@@ -199,14 +200,21 @@ class WhisperEncoder(nn.Module):
         """Encode spectrograms `(batch, bands, frames)`; `attention_mask` is accepted and not used."""
         self.check_features(input_features)
         assert input_features is not None
-        x = F.gelu(self.conv1(input_features.to(self.conv1.weight.dtype)))
-        x = F.gelu(self.conv2(x)).transpose(1, 2)  # (batch, positions, width)
+        x = self.convolve(input_features.to(self.conv1.weight.dtype))  # (batch, positions, width)
         x = self.dropout(x + self.embed_positions.weight)
         drop = self.config.encoder_layerdrop if self.training else 0.0
         layers, sites = without_dropped(self.layers, self.sites, drop)
         options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         x, states, attentions = run_layers(self, layers, sites, x, None, final=self.layer_norm, **options)
         return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=attentions)
+
+    def convolve(self, spectrograms: Tensor) -> Tensor:
+        """`(batch, bands, frames)` to `(batch, positions, width)`, half as many."""
+        x, layers = spectrograms.transpose(1, 2), (self.conv1, self.conv2)
+        if is_fast_call(x, *layers) and all(is_usual(layer, None, zeros=1) for layer in layers):
+            return convolved(convolved(x.contiguous(), self.conv1, F.gelu), self.conv2, F.gelu)
+        x = F.gelu(self.conv1(spectrograms))
+        return F.gelu(self.conv2(x)).transpose(1, 2)
 
     def check_features(self, input_features: Tensor | None) -> None:
         """Check the shape of the input.

@@ -45,7 +45,7 @@ def convolved(x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None
 
     Args:
         x: `(batch, time, channels)`, for which `is_fast_call` holds.
-        conv: A convolution without padding.
+        conv: A convolution, with zeros as padding if any.
         act: The activation; None for none.
 
     Returns:
@@ -60,7 +60,7 @@ def convolved(x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None
         True
     """
     fused = act is F.gelu
-    y = _convolution(x, conv.weight, conv.bias, conv.stride[0], "gelu" if fused else "none")
+    y = _convolution(x, conv.weight, conv.bias, conv.stride[0], "gelu" if fused else "none", conv.padding[0])
     return y if fused or act is None else act(y)
 
 
@@ -191,10 +191,14 @@ def _size(layer: nn.Module) -> int:
 _FORWARDS = {kind: kind.forward for kind in (nn.Conv1d, nn.GroupNorm)}  # which a library or a user may replace
 
 
-def is_usual(conv: nn.Module, norm: nn.Module | None) -> bool:
+def is_usual(conv: nn.Module, norm: nn.Module | None, zeros: int = 0) -> bool:
     """Whether `convolved`, or with one group per channel `normalized_convolved`, compute what these layers do.
 
     Not for layers of other classes, which may do more: a convolution with an adapter, for example.
+
+    Args:
+        conv, norm: The layers.
+        zeros: The padding at both ends that the convolution has to have.
 
     Example:
         >>> import torch
@@ -202,7 +206,9 @@ def is_usual(conv: nn.Module, norm: nn.Module | None) -> bool:
         >>> is_usual(torch.nn.Conv1d(1, 8, 3), None), is_usual(torch.nn.Conv1d(1, 8, 3, padding=1), None)
         (True, False)
     """
-    if type(conv) is not nn.Conv1d or (conv.padding, conv.dilation, conv.groups) != ((0,), (1,), 1):
+    if type(conv) is not nn.Conv1d or (conv.padding, conv.dilation, conv.groups) != ((zeros,), (1,), 1):
+        return False
+    if zeros and conv.padding_mode != "zeros":
         return False
     if isinstance(norm, nn.GroupNorm):
         if type(norm) is not nn.GroupNorm or conv.in_channels != 1 or norm.num_groups != conv.out_channels:
@@ -263,12 +269,12 @@ def available() -> bool:
         return False
 
 
-def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, act: str) -> Tensor:
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, act: str, zeros: int = 0) -> Tensor:
     y = torch.ops.mkldnn._convolution_pointwise(
         x.transpose(1, 2)[:, :, None],  # (B, channels, 1, time), of channels that are next to each other
         weight[:, :, None],
         bias,
-        [0, 0],
+        [0, zeros],
         [1, stride],
         [1, 1],
         1,

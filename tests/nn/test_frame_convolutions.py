@@ -7,8 +7,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from notebook_kit import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, record_attention
-from notebook_kit.models import wav2vec2_blocks
+from notebook_kit import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WhisperConfig,
+    WhisperForAudioClassification,
+    record_attention,
+)
+from notebook_kit.models import wav2vec2_blocks, whisper
 from notebook_kit.nn import frame_convolutions
 
 pytestmark = pytest.mark.skipif(not frame_convolutions.available(), reason="this torch has no such operations")
@@ -41,6 +49,8 @@ def counted(monkeypatch):
             return compute(*given)
 
         monkeypatch.setattr(wav2vec2_blocks, name, counting)
+        if name == "convolved":
+            monkeypatch.setattr(whisper, name, counting)
     return calls
 
 
@@ -190,6 +200,56 @@ def test_subclasses_and_replaced_methods_are_called(counted, monkeypatch):
     with torch.no_grad():
         model(x)
     assert len(seen) == 3
+
+
+def spectrogram_encoder():
+    size = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "vocab_size": 20}
+    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+    size |= {"decoder_layers": 1, "decoder_attention_heads": 2, "max_source_positions": 50}
+    return WhisperForAudioClassification(WhisperConfig(**size, **tokens)).encoder
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_whisper_gives_the_same_states(counted, monkeypatch, rows):
+    torch.manual_seed(0)
+    model = spectrogram_encoder()
+    found, expected = both(model, torch.randn(rows, 80, 100), monkeypatch)
+    assert counted == ["convolved", "convolved"]
+    assert found.hidden_states[0].is_contiguous()
+    torch.testing.assert_close(found.hidden_states, expected.hidden_states, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv1d(16, 16, 3, stride=2, padding=1, padding_mode="reflect"),
+        nn.Conv1d(16, 16, 5, stride=2, padding=2),
+        Twice(nn.Conv1d(16, 16, 3, stride=2, padding=1)),
+    ],
+)
+def test_other_convolutions_of_whisper_are_called(counted, monkeypatch, layer):
+    model, x = spectrogram_encoder(), torch.randn(2, 80, 100)
+    model.conv2 = layer
+    fast, plain = both(model, x, monkeypatch)
+    assert counted == []
+    torch.testing.assert_close(fast.last_hidden_state, plain.last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+def test_convolutions_of_whisper_with_hooks_and_gradients(counted):
+    model, x = spectrogram_encoder().eval(), torch.randn(2, 80, 100)
+    model(x)
+    seen = []
+    model.conv1.register_forward_hook(lambda *given: seen.append(given))
+    with torch.no_grad():
+        model(x)
+    assert counted == [] and len(seen) == 1
+
+
+def test_padded_convolutions_with_other_zeros_are_not_usual():
+    conv = nn.Conv1d(8, 8, 3, padding=1, padding_mode="circular")
+    assert not frame_convolutions.is_usual(conv, None, zeros=1)
+    assert frame_convolutions.is_usual(nn.Conv1d(8, 8, 3, padding=1), None, zeros=1)
+    assert not frame_convolutions.is_usual(nn.Conv1d(8, 8, 3, padding=1), None)
 
 
 def test_attention_is_recorded(counted):
