@@ -60,7 +60,7 @@ def convolved(x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None
         True
     """
     fused = act is F.gelu
-    y = _convolution(x, conv.weight, conv.bias, conv.stride[0], "gelu" if fused else "none", conv.padding[0])
+    y = _convolution(x, conv.weight, conv.bias, conv.stride[0], "gelu" if fused else "none", int(conv.padding[0]))
     return y if fused or act is None else act(y)
 
 
