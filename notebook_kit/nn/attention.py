@@ -155,7 +155,7 @@ def _fused(query, key, value, offset, dropout, scale, is_causal, exact) -> Tenso
         if few_queries.suits(query, key, value, offset):
             return few_queries.attention(query, key, value, scale, offset)
         if offset is None and pays(query, key, value):
-            return long_attention(query, key, value, scale)
+            return long_attention(query, key, value, scale, exact)
     key, value = few_queries.by_rows(key, value, query.dtype)
     grouped = bool(key.shape[1] != query.shape[1])  # sizes are tensors while a graph is exported
     return F.scaled_dot_product_attention(
