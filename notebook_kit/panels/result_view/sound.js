@@ -4,8 +4,9 @@ import { fill, h, roving, sharpCanvas, themed } from "../shared/common.js";
 import { Player } from "./player.js";
 
 const WAVE_HEIGHT = 56;    // CSS pixels
-const TICK = 56;           // CSS pixels for a time below the spectrogram
-const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
+const STEPS = [            // seconds from one time below the spectrogram to the next
+  0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800,
+];
 const STEP = 1;            // seconds that an arrow key moves
 
 export class SoundStage {
@@ -41,13 +42,14 @@ export class SoundStage {
 
   /** The times below the spectrogram, as many as fit. */
   paintTicks(width) {
-    const { duration } = this.values, most = Math.max(1, Math.min(8, Math.floor(width / TICK)));
-    const step = STEPS.find(one => duration / one <= most) ?? 1800 * Math.ceil(duration / 1800 / most);
-    const places = Array.from({ length: Math.floor(duration / step) + 1 }, (_, i) => i * step), pixels = width / duration;
+    const { duration } = this.values, pixels = width / duration, room = step => (step < 1 ? 42 : 34);  // of "0:00.5" and "0:01"
+    const fits = step => duration / step <= 8 && step * pixels >= room(step) + 10;
+    const step = STEPS.find(fits) ?? 1800 * Math.ceil(duration / 1800 / 8);
+    const places = Array.from({ length: Math.floor(duration / step) + 1 }, (_, i) => i * step);
     fill(this.ticks, places.map(at => {
       // a time at the very end is written to the left of its place, where there is room
-      const isLast = at > 0 && (duration - at) * pixels < TICK;
-      if (isLast && step * pixels < 2 * TICK - 16) return null;
+      const isLast = at > 0 && (duration - at) * pixels < room(step);
+      if (isLast && step * pixels < 2 * room(step)) return null;
       return h("span", { style: { left: `${(100 * at) / duration}%`, translate: isLast ? "-100%" : "none" } }, clock(at, step < 1 ? 1 : 0));
     }));
   }
@@ -58,8 +60,11 @@ export class SoundStage {
     if (!this.things.length) return h("p.rv-marked", { dir: "auto" }, text || h("span.faint", {}, words("silence")));
     this.said = this.things.map(({ label, start, end }, i) => h("button.rv-word", {
       type: "button", "data-i": String(i), title: `${clock(start, 2)} – ${clock(end, 2)}`,
-    }, spaced ? label.trim() : label));
-    const element = h("p.rv-marked.rv-said", { dir: "auto", "aria-label": words("said") }, this.said.map(word => (spaced ? [word, " "] : word)));
+    }, label.trim()));
+    const element = h("p.rv-marked.rv-said", { dir: "auto", "aria-label": words("said") }, this.said.map((word, i) => {
+      const { label } = this.things[i];  // spaces around a word are between the buttons, where lines may break
+      return spaced ? [word, " "] : [i > 0 && label.trimStart() !== label ? " " : null, word, label.trimEnd() === label ? null : " "];
+    }));
     const indexOf = event => { const found = event.target.closest?.(".nk-rv-word"); return found ? Number(found.dataset.i) : null; };
     element.addEventListener("click", event => { const i = indexOf(event); if (i !== null) this.player.play(this.things[i].start); });
     element.addEventListener("pointerover", event => this.onPoint(indexOf(event)));
