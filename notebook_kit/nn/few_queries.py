@@ -217,8 +217,9 @@ def _attention_to_halves(
 
 def _multiply(x: Tensor, halves: Tensor, out: Tensor, is_transposed: bool = False) -> None:
     """`x @ halves`, each `(heads, ...)`, with some heads at a time in float32, in the same memory."""
-    heads = max(1, min(halves.shape[0], PART // halves[0].numel()))
-    memory = scratch(torch.Size((heads, *halves.shape[1:])))
+    count, rows, columns = halves.shape
+    heads = max(1, min(count, PART // (rows * columns)))
+    memory = scratch(torch.Size((heads, rows, columns)))
     assert memory is not None  # else `suits` is False
     for given, part, into in zip(x.split(heads), halves.split(heads), out.split(heads), strict=True):
         floats = (memory if part.shape[0] == heads else memory[: part.shape[0]]).copy_(part)
