@@ -366,7 +366,7 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             'quantize="int8" saves memory here, but no time.'
         )
     model = copy.deepcopy(model)
-    columns = _largest_inputs(model)
+    columns, most_rows = _largest_inputs(model)
     owner: Any = model
     shared = owner.get_input_embeddings() if rows == ONE else None
     made: dict[nn.Module, Int8Linear] = {}  # a layer may be in several places
@@ -377,7 +377,8 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             weight = None if child is None else _rows_of(child)
             if child is not None and weight is not None and len(weight) >= FEWEST_OUTPUTS:
                 if child not in made:
-                    given = child, columns.get(child), rows
+                    # An encoder of a model that generates reads all of a picture or a recording at once.
+                    given = child, columns.get(child), MANY if most_rows.get(child, 0) >= MANY else rows
                     if shared is not None and child.weight is shared.weight:
                         made[child] = Int8Output(*given, shared)
                     else:
@@ -416,8 +417,8 @@ def _round_tables(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _largest_inputs(model: nn.Module) -> dict[nn.Module, Tensor]:
-    """For each linear layer, the columns of its input with the largest values; none for layers that a trial does not reach.
+def _largest_inputs(model: nn.Module) -> tuple[dict[nn.Module, Tensor], dict[nn.Module, int]]:
+    """For each linear layer that a trial reaches, the columns of its input with the largest values; and the number of its rows.
 
     Which columns of the states are large is a property of the weights rather than of a text, so that a trial on random tokens,
     pixels or sounds finds them.
@@ -425,10 +426,13 @@ def _largest_inputs(model: nn.Module) -> dict[nn.Module, Tensor]:
     Source: Dettmers et al., LLM.int8(), 2022, section 4.
     """
     largest: dict[nn.Module, Tensor] = {}
+    most_rows: dict[nn.Module, int] = {}
 
     def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        values = inputs[0].reshape(-1, inputs[0].shape[-1]).abs().amax(dim=0)
+        rows = inputs[0].reshape(-1, inputs[0].shape[-1])
+        values = rows.abs().amax(dim=0)
         largest[layer] = torch.maximum(largest.get(layer, values), values)
+        most_rows[layer] = max(most_rows.get(layer, 0), len(rows))
 
     hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if _rows_of(layer) is not None]
     try:
@@ -442,7 +446,8 @@ def _largest_inputs(model: nn.Module) -> dict[nn.Module, Tensor]:
     # One tensor for layers that read the same states, which then share their rounding.
     same: dict[tuple[int, ...], Tensor] = {}
     found = {layer: values.topk(len(values) // COLUMNS_PER_EXACT).indices for layer, values in largest.items()}
-    return {layer: same.setdefault(tuple(columns.tolist()), columns) for layer, columns in found.items()}
+    columns = {layer: same.setdefault(tuple(chosen.tolist()), chosen) for layer, chosen in found.items()}
+    return columns, most_rows
 
 
 def _random_inputs(model: nn.Module) -> dict[str, Tensor]:

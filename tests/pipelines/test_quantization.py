@@ -16,8 +16,6 @@ from torch import nn
 
 import notebook_kit
 from notebook_kit import (
-    BartConfig,
-    BartModel,
     BertConfig,
     EncoderDecoderConfig,
     EncoderDecoderModel,
@@ -27,36 +25,9 @@ from notebook_kit import (
 )
 from notebook_kit.errors import CheckpointError, InputError
 from notebook_kit.models.auto import config_class, model_classes
-from notebook_kit.nn import attention, int8
-from notebook_kit.nn.attention import sites_of
+from notebook_kit.nn import int8
 from notebook_kit.pipelines.quantization import FEWEST_OUTPUTS, Int8Linear, Int8Output, dequantized, quantized
 from notebook_kit.zoo import sample
-
-
-def test_attention_knows_whether_it_has_to_be_exact():
-    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48}
-    model = BartModel(BartConfig(vocab_size=99, d_model=48, **sizes)).eval()
-    rounded, ids = quantized(model), torch.randint(5, 99, (1, 6))
-
-    def exact(model):
-        seen, attend = set(), attention._fused
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(attention, "_fused", lambda *given: seen.add(given[-1]) or attend(*given))
-            model(ids)
-            with ablate_heads(model, {(0, 1)}):
-                model(ids)
-        assert {site.exact for site in sites_of(model)} == seen
-        return seen
-
-    assert exact(model) == exact(dequantized(rounded)) == {True}
-    assert exact(rounded) == {False}
-    loaded = quantized(model)
-    loaded.load_state_dict(rounded.state_dict())
-    for copied in (copy.deepcopy(rounded), pickle.loads(pickle.dumps(rounded)), loaded):
-        assert exact(copied) == {False}
-    for site in sites_of(rounded):  # as in a model that an earlier version pickled
-        del site.exact
-    assert exact(rounded) == {True}
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (7, 64), (2, 3, 64), (0, 64)])
