@@ -19,6 +19,7 @@ from notebook_kit.nn.attention import AttentionSite, attend
 from notebook_kit.nn.frame_convolutions import (
     convolved,
     group_convolved,
+    is_bare_call,
     is_fast_call,
     is_fast_group_call,
     is_usual,
@@ -212,7 +213,9 @@ class ConvolutionLayer(nn.Module):
         return self.activation(x)
 
 
-_exact: set[int] = set()  # lengths that are not padded: oneDNN keeps each compiled convolution
+# Numbers of samples and of frames that are not padded: oneDNN keeps each compiled convolution.
+_exact_samples: set[int] = set()
+_exact: set[int] = set()
 
 
 class FeatureEncoder(nn.Module):
@@ -230,21 +233,29 @@ class FeatureEncoder(nn.Module):
             layers.append(ConvolutionLayer(config, index, norm))
         self.conv_layers = nn.ModuleList(layers)
         self.kernels, self.strides = config.conv_kernel, config.conv_stride
+        self.is_local = config.feat_extract_norm == "layer"
 
     def forward(self, input_values: Tensor) -> Tensor:
         layers: Iterable[Any] = self.conv_layers
-        if is_fast_call(input_values, *self.conv_layers.modules()) and all(map(_is_usual, layers)):
-            x = input_values
+        T, modules = input_values.shape[1], tuple(self.conv_layers.modules())
+        if not is_bare_call(input_values, *modules) or not all(map(_is_usual, layers)):
+            x = input_values[:, None]
+            for layer in layers:
+                x = layer(x)
+            return x.transpose(1, 2)
+        # The first frames of each convolution do not depend on zeros after them; a norm over time does.
+        x = F.pad(input_values, (0, padding(T, _exact_samples))) if self.is_local else input_values
+        frames = frames_after(T, self.kernels, self.strides)
+        if is_fast_call(input_values, *modules):
             for index, layer in enumerate(layers):
                 x = layer.fast(x)
-                if index == 0:  # the first frames of each convolution do not depend on zeros after them
-                    frames = frames_after(x.shape[1], self.kernels[1:], self.strides[1:])
+                if index == 0:
                     x = F.pad(x, (0, 0, 0, padding(x.shape[1], _exact)))
             return x[:, :frames]
-        x = input_values[:, None]
+        x = x[:, None]
         for layer in layers:
             x = layer(x)
-        return x.transpose(1, 2)
+        return x[..., :frames].transpose(1, 2)
 
 
 def _is_usual(layer: Any) -> bool:
@@ -284,7 +295,6 @@ class PositionalConvolution(nn.Module):
     def __init__(self, config, batch_norm: bool = False) -> None:
         super().__init__()
         C, kernel, groups = config.hidden_size, config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
-        self.extra = 1 - kernel % 2  # an even kernel makes one frame too many
         self.batch_norm = nn.BatchNorm1d(C) if batch_norm else None
         self.conv: nn.Module = (
             nn.Conv1d(C, C, kernel, padding=kernel // 2, groups=groups)
@@ -297,9 +307,12 @@ class PositionalConvolution(nn.Module):
         # A subclass, such as one with a parametrization, may compute something else.
         if type(self.conv) is NormalizedConvolution and is_fast_group_call(x, self.conv):
             return self.activation(self.conv.fast(x))
+        T = x.shape[1]
         x = x.transpose(1, 2)
-        x = self.conv(x if self.batch_norm is None else self.batch_norm(x))
-        return self.activation(x[..., : x.shape[-1] - self.extra]).transpose(1, 2)
+        x = x if self.batch_norm is None else self.batch_norm(x)
+        if is_bare_call(x, *self.modules()):
+            x = F.pad(x, (0, padding(T, _exact)))  # as the convolution does
+        return self.activation(self.conv(x))[..., :T].transpose(1, 2)
 
 
 class FrameAttention(nn.Module):

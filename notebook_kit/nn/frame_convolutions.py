@@ -27,6 +27,7 @@ __all__ = [
     "available",
     "convolved",
     "group_convolved",
+    "is_bare_call",
     "is_fast_call",
     "is_fast_group_call",
     "is_usual",
@@ -160,7 +161,7 @@ def is_fast_call(x: Tensor, *layers: nn.Module) -> bool:
         False
     """
     return (
-        _can_be_fast(x, layers)
+        is_bare_call(x, *layers)
         and x.shape[0] * x.shape[1] * max(map(_size, layers)) >= LEAST_WORK
         and ratio(torch.get_num_threads()) >= LEAST_RATIO
     )
@@ -169,13 +170,22 @@ def is_fast_call(x: Tensor, *layers: nn.Module) -> bool:
 def is_fast_group_call(x: Tensor, layer: nn.Module) -> bool:
     """The same for `group_convolved` and the layer with its weights; `x` is `(batch, time, channels)`."""
     return (
-        _can_be_fast(x, (layer,))
+        is_bare_call(x, layer)
         and x.shape[0] * x.shape[1] * _size(layer) >= LEAST_WORK
         and group_gain(torch.get_num_threads()) >= LEAST_GAIN
     )
 
 
-def _can_be_fast(x: Tensor, layers: tuple[nn.Module, ...]) -> bool:
+def is_bare_call(x: Tensor, *layers: nn.Module) -> bool:
+    """Whether nobody sees what these layers get and return: no hooks, no gradients, an ordinary tensor in memory of the CPU.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.frame_convolutions import is_bare_call
+        >>> with torch.no_grad():
+        ...     is_bare_call(torch.ones(1, 100), torch.nn.Conv1d(1, 8, 10))
+        True
+    """
     return (
         is_ordinary_call()
         and is_plain(x)
