@@ -26,6 +26,8 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.modules import module as _module
 
+from notebook_kit.nn.heap import MOST_AHEAD, use_huge_pages
+
 __all__ = [
     "PackedProducts",
     "Timing",
@@ -48,6 +50,7 @@ __all__ = [
 LEAST_GAIN = 1.1  # for which a copy of the weights is worth its memory
 MOST_ROWS = 32
 SMALLEST_MODEL = 1 << 20  # parameters, of a model or of a single layer; for smaller ones the overhead exceeds the gain
+LEAST_AHEAD = 1 << 18  # bytes of a copy, for which memory is prepared
 MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the default kernels
 
 
@@ -324,6 +327,8 @@ class PackedProducts:
             size = weight.numel() * weight.element_size()
             fits = known[2] is not None if known is not None else size <= self.left
             self.left -= size if fits and known is None else 0
+            if fits and LEAST_AHEAD <= size <= MOST_AHEAD:  # a larger one does not come from the heap
+                use_huge_pages()
             copy = laid_out(rows_are_outputs, self.layout) if fits else None
             known = self._copies[id(weight)] = (weight, state, copy)
         return known[2]

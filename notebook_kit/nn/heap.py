@@ -7,15 +7,21 @@ is first written: 66,000 page faults in one call of Whisper-base's encoder with 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import mmap
 import sys
+from collections.abc import Callable
 
 import torch
 
-__all__ = ["LEAST_ROWS", "keep_freed_memory"]
+__all__ = ["LEAST_ROWS", "MOST_AHEAD", "keep_freed_memory", "use_huge_pages"]
 
 LEAST_ROWS = 128
 """Rows of a call, from which its results exceed the 128 KiB that the C library keeps in any case."""
+
+MOST_AHEAD = 30 << 20
+"""Bytes for which `use_huge_pages` prepares the heap, which larger blocks do not come from."""
 
 LARGEST = (32 << 20) - (
     8 << 10
@@ -48,3 +54,37 @@ def keep_freed_memory() -> None:
         return
     with contextlib.suppress(RuntimeError):  # the process may not have so much memory
         torch.UntypedStorage(LARGEST)  # rather than a tensor, which modes of torch may fill or intercept
+
+
+def use_huge_pages() -> None:
+    """Let the system clear the next 30 MiB of the heap in pages of 2 MiB, rather than of 4 KiB, when they are first written.
+
+    For memory that is new to the process and filled at once, such as copies of weights: with 4 KiB, each page costs about 1 µs, half of
+    the time of such a copy. Of the blocks that were free anyway, those that the next allocations use are advised. Nothing happens
+    where the system has no such pages or does not let programs ask for them.
+
+    Example:
+        >>> from notebook_kit.nn.heap import use_huge_pages
+        >>> use_huge_pages()
+
+    Source: madvise(2), on `MADV_HUGEPAGE`.
+    """
+    if (advise := _madvise()) is None:
+        return
+    keep_freed_memory()  # else the block is returned to the system when it is freed
+    with contextlib.suppress(RuntimeError):
+        block = torch.UntypedStorage(MOST_AHEAD)
+        start = -(-block.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        advise(start, MOST_AHEAD - 2 * mmap.PAGESIZE, mmap.MADV_HUGEPAGE)  # type: ignore[attr-defined, unused-ignore]
+
+
+@functools.cache
+def _madvise() -> Callable[[int, int, int], int] | None:
+    if sys.platform != "linux" or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return None
+    try:
+        function = ctypes.CDLL(None).madvise
+    except (AttributeError, OSError):
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return function
