@@ -197,7 +197,8 @@ class ConvolutionLayer(nn.Module):
         """The same for `(batch, time, channels)`, or `(batch, samples)` in the first layer, for which `is_fast_call` holds."""
         norm = getattr(self, "layer_norm", None)
         if isinstance(norm, nn.GroupNorm):
-            return normalized_convolved(x, self.conv, norm, self.activation)
+            time = frames_after(x.shape[1], self.conv.kernel_size, self.conv.stride)
+            return normalized_convolved(x, self.conv, norm, self.activation, padding(time, _exact))
         x = x if x.dim() == 3 else x[..., None]
         if norm is None:
             return convolved(x, self.conv, self.activation)

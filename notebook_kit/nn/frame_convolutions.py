@@ -66,7 +66,7 @@ def convolved(x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None
 
 
 def normalized_convolved(
-    samples: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm, act: Callable[[Tensor], Tensor]
+    samples: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm, act: Callable[[Tensor], Tensor], more: int = 0
 ) -> Tensor:
     """`act(norm(conv(samples)))` for one input channel and one group per channel, which normalizes each channel over time.
 
@@ -76,9 +76,10 @@ def normalized_convolved(
     Args:
         samples: `(batch, samples)`, for which `is_fast_call` holds.
         conv, norm, act: The layers, without padding.
+        more: Frames without meaning to add at the end, for a length that has been met before.
 
     Returns:
-        `(batch, time, channels)`.
+        `(batch, time + more, channels)`.
 
     Example:
         >>> import torch
@@ -104,7 +105,9 @@ def normalized_convolved(
     if norm.affine:
         bias = bias + norm.bias
     # The bias as one more weight: to start from it would take one more pass over the result.
-    y = torch.bmm(F.pad(stretches, (0, 1), value=1.0), torch.cat((weight.transpose(1, 2), bias), dim=1).float())
+    y = torch.bmm(
+        F.pad(stretches, (0, 1, 0, more), value=1.0), torch.cat((weight.transpose(1, 2), bias), dim=1).float()
+    )
     return torch.ops.aten.gelu_(y) if act is F.gelu else act(y)
 
 

@@ -281,10 +281,19 @@ def test_further_lengths_are_padded(counted, monkeypatch, norm):
     monkeypatch.setattr(wav2vec2_blocks, "_exact", set(range(40)))  # as many as are kept
     lengths, compute = set(), wav2vec2_blocks.convolved
     monkeypatch.setattr(wav2vec2_blocks, "convolved", lambda x, *more: lengths.add(x.shape[1]) or compute(x, *more))
+    first, normalize = set(), wav2vec2_blocks.normalized_convolved
+
+    def noted(*given):
+        y = normalize(*given)
+        first.add(y.shape[1])  # the activation is compiled for each length too
+        return y
+
+    monkeypatch.setattr(wav2vec2_blocks, "normalized_convolved", noted)
     for samples in (693, 698, 703, 708):
         found, expected = both(model, torch.randn(2, samples), monkeypatch)
         torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
     assert {144, 71} <= lengths and not lengths & set(range(137, 144))
+    assert first == ({144} if norm == "group" else set())
 
 
 def test_a_stream_of_many_lengths_needs_few_convolutions(monkeypatch):
