@@ -16,7 +16,7 @@ import resource
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,20 +135,26 @@ def features(options: argparse.Namespace, clock: Clock) -> None:
 
 
 def memory(options: argparse.Namespace, clock: Clock) -> None:
-    """The most memory of this process, after a minute and after an hour of a stream of recordings of five seconds."""
+    """The most memory of this process, after a minute and after the whole of a stream of recordings."""
     recognizer = notebook_kit.pipeline(
         "automatic-speech-recognition", model="notebook-kit/tiny-speech", device="cpu", progress=False
     )
-    draw = np.random.default_rng(0)
-    stream = (
-        {"raw": draw.normal(0, 0.1, 80_000).astype(np.float32), "sampling_rate": 16_000}
-        for _ in range(60 * options.minutes // 5)
-    )
-    marks = {}
-    for count, _ in enumerate(recognizer(stream), start=1):
-        if count in (12, 12 * options.minutes):
-            marks[count // 12] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print("Memory of a stream: " + ", ".join(f"{mib:.0f} MiB after {count} min" for count, mib in marks.items()))
+    draw, heard, marks = np.random.default_rng(0), [], {}
+
+    def stream() -> Iterator[dict[str, Any]]:
+        while sum(heard) < 60 * options.minutes:
+            heard.append(draw.uniform(1, 12) if options.mixed else 5)
+            sound = draw.normal(0, 0.1, int(16_000 * heard[-1])).astype(np.float32)
+            yield {"raw": sound, "sampling_rate": 16_000}
+
+    for _ in recognizer(stream()):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if sum(heard) >= 60:
+            marks.setdefault(1, most)
+        marks[options.minutes] = most
+    lengths = "1 to 12" if options.mixed else "5"
+    print(f"Memory of a stream of {len(heard)} recordings of {lengths} seconds: ", end="")
+    print(", ".join(f"{mib:.0f} MiB after {count} min" for count, mib in marks.items()))
 
 
 def wav_files(folder: Path, seconds: np.ndarray) -> list[str]:
@@ -171,6 +177,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", default=["tiny", "base"], choices=list(SIZES))
     parser.add_argument("--tokens", type=int, default=120, help="tokens per 30 seconds")
     parser.add_argument("--minutes", type=int, default=60, help="of the stream whose memory is measured")
+    parser.add_argument("--mixed", action="store_true", help="recordings of many lengths in that stream")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--int8", action="store_true", help="also 8-bit weights")
