@@ -154,7 +154,7 @@ def memory(options: argparse.Namespace, clock: Clock) -> None:
         marks[options.minutes] = most
     lengths = "1 to 12" if options.mixed else "5"
     print(f"Memory of a stream of {len(heard)} recordings of {lengths} seconds: ", end="")
-    print(", ".join(f"{mib:.0f} MiB after {count} min" for count, mib in marks.items()))
+    print(", ".join(f"{mib:.0f} MiB after {count} min" for count, mib in sorted(marks.items())))
 
 
 def wav_files(folder: Path, seconds: np.ndarray) -> list[str]:

@@ -23,9 +23,8 @@ LEAST_ROWS = 128
 MOST_AHEAD = 30 << 20
 """Bytes for which `use_huge_pages` prepares the heap, which larger blocks do not come from."""
 
-LARGEST = (32 << 20) - (
-    8 << 10
-)  # with its header and whole pages, the largest block by which glibc raises its thresholds
+LARGEST = (32 << 20) - (8 << 10)
+"""Bytes of the largest block by which glibc raises its thresholds, together with its header, in whole pages."""
 
 
 @functools.cache
