@@ -37,8 +37,8 @@ def keep_freed_memory() -> None:
     freed without being written, in some 20 microseconds.
 
     Up to 64 MiB at the end of the heap then stay with the process, and so do gaps between blocks in use, until they are used again.
-    Threads other than the main one have heaps of their own, of at most 64 MiB each; those that are empty are returned except for
-    one. A larger array is still memory of its own, which is returned when it is freed.
+    Each other thread has a separate heap of at most 64 MiB; all but one of those that are empty are returned. A larger array is
+    still allocated apart, and returned when it is freed.
 
     Nothing is changed where other settings are chosen, by the variables `MALLOC_MMAP_THRESHOLD_`, `MALLOC_TRIM_THRESHOLD_`,
     `MALLOC_TOP_PAD_`, `MALLOC_MMAP_MAX_` or `GLIBC_TUNABLES`, nor with another C library, system or allocator.
