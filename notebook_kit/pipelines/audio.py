@@ -178,8 +178,6 @@ def _as_files(inputs: Any) -> Any:
             f"The input is a dataset with the columns {', '.join(map(str, features or ()))}.",
             next_step=f"Pass the recordings: dataset[{sounds[0]!r}].",
         )
-    if _has_torchcodec():
-        return inputs
     dataset: Any
     name: Any
     if isinstance(inputs, KeyDataset):
@@ -189,6 +187,8 @@ def _as_files(inputs: Any) -> Any:
     features = getattr(dataset, "features", None)
     is_transformed = (getattr(dataset, "format", None) or {}).get("type") == "custom"
     if is_transformed or not isinstance(features, Mapping) or name not in _sounds_of(features):
+        return inputs
+    if _has_torchcodec():  # last, since it imports the package
         return inputs
     files = dataset.cast_column(name, dataclasses.replace(features[name], decode=False))
     return KeyDataset(files, name) if isinstance(inputs, KeyDataset) else files[name]

@@ -223,6 +223,16 @@ def test_a_column_is_read_without_torchcodec(recordings, content, tmp_path, monk
     assert recordings.features["audio"].decode  # it is left as it was
 
 
+def test_other_recordings_do_not_import_torchcodec(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchcodec"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "torchcodec").mkdir()
+    (tmp_path / "torchcodec" / "__init__.py").write_text(f"open({str(tmp_path / 'seen')!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    pipeline("automatic-speech-recognition", model="zoo")({"raw": clip(8000), "sampling_rate": RATE})
+    assert not (tmp_path / "seen").exists()
+
+
 def test_a_whole_dataset_is_not_a_column(recordings):
     recognize = pipeline("automatic-speech-recognition", model="zoo")
     with pytest.raises(InputError, match="a dataset with the columns audio, number") as caught:
