@@ -51,6 +51,8 @@ LEAST_GAIN = 1.1  # for which a copy of the weights is worth its memory
 MOST_ROWS = 32
 SMALLEST_MODEL = 1 << 20  # parameters, of a model or of a single layer; for smaller ones the overhead exceeds the gain
 LEAST_AHEAD = 1 << 18  # bytes of a copy, for which memory is prepared
+MOST_IN_PIECES = 1 << 27  # bytes of a copy that is divided for that: the heap may keep freed pieces
+PIECE = 64  # a multiple of the rows that oneDNN keeps together
 MOST_BYTES = 1 << 30  # of all copies; further matrices are multiplied by the default kernels
 
 
@@ -279,7 +281,7 @@ class PackedProducts:
         self.layout, self.left = timing(rows, torch.get_num_threads(), self.dtype).layout, MOST_BYTES
         self.layers = [layer for layer in model.modules() if is_linear(layer)]
         # By the id of the weight; a reference to the weight keeps its id valid.
-        self._copies: dict[int, tuple[Tensor, tuple[int, int], Tensor | None]] = {}
+        self._copies: dict[int, tuple[Tensor, tuple[int, int], list[Tensor] | None]] = {}
         self._before: PackedProducts | None = None
 
     def __enter__(self) -> PackedProducts:
@@ -318,20 +320,33 @@ class PackedProducts:
             or (copy := self._copy(weight, rows_are_outputs)) is None
         ):
             return None
-        return product(x, copy, bias)
+        if len(copy) == 1:
+            return product(x, copy[0], bias)
+        biases = itertools.repeat(None) if bias is None else bias.split(len(copy[0]))
+        return torch.cat([product(x, *part) for part in zip(copy, biases, strict=False)], dim=-1)
 
-    def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> Tensor | None:
+    def _copy(self, weight: Tensor, rows_are_outputs: Tensor) -> list[Tensor] | None:
         known = self._copies.get(id(weight))
         state = weight.data_ptr(), -1 if weight.is_inference() else weight._version
         if known is None or known[1] != state:  # a callback, such as a streamer, may change weights
             size = weight.numel() * weight.element_size()
             fits = known[2] is not None if known is not None else size <= self.left
             self.left -= size if fits and known is None else 0
-            if fits and LEAST_AHEAD <= size <= MOST_AHEAD:  # a larger one does not come from the heap
-                use_huge_pages()
-            copy = laid_out(rows_are_outputs, self.layout) if fits else None
+            copy = _in_huge_pages(rows_are_outputs, self.layout, size) if fits else None
             known = self._copies[id(weight)] = (weight, state, copy)
         return known[2]
+
+
+def _in_huge_pages(weight: Tensor, layout: int, size: int) -> list[Tensor]:
+    """`laid_out`, in pieces of some rows each if the whole would be too large for the heap."""
+    if not LEAST_AHEAD <= size <= MOST_IN_PIECES:
+        return [laid_out(weight, layout)]
+    rows = -(-len(weight) // -(-size // MOST_AHEAD))
+    copies = []
+    for piece in weight.split(-(-rows // PIECE) * PIECE) if size > MOST_AHEAD else (weight,):
+        use_huge_pages()
+        copies.append(laid_out(piece, layout))
+    return copies
 
 
 _LOCK = threading.Lock()  # of the `forward` of layers, and of its `blocks`: how many blocks on any thread use it

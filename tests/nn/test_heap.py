@@ -134,13 +134,18 @@ def test_copies_of_weights_ask_for_huge_pages(monkeypatch):
     monkeypatch.setattr(few_rows, "use_huge_pages", lambda: asked.append(1))
     monkeypatch.setattr(few_rows, "LEAST_AHEAD", 32 * 24 * 4)
     monkeypatch.setattr(few_rows, "MOST_AHEAD", 32 * 48 * 4)
-    for outputs, calls in (24, 1), (48, 1), (23, 0), (49, 0):
+    monkeypatch.setattr(few_rows, "MOST_IN_PIECES", 32 * 130 * 4)
+    monkeypatch.setattr(few_rows, "PIECE", 4)
+    for outputs, calls in (24, 1), (48, 1), (49, 2), (97, 3), (130, 3), (23, 0), (131, 0):
         layer, x = nn.Linear(32, outputs), torch.ones(2, 32)
         asked.clear()
         with torch.no_grad(), few_rows.PackedProducts(layer, 2):
             for _ in range(2):
                 torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
         assert len(asked) == calls
+        layer.bias = None
+        with torch.no_grad(), few_rows.PackedProducts(layer, 2):
+            torch.testing.assert_close(layer(x[None]), (x @ layer.weight.T)[None])
 
 
 def test_systems_without_huge_pages(monkeypatch):
