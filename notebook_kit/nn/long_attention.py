@@ -121,11 +121,11 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, scale: float, rounds: 
     result = value.new_empty(B, T, H, value.shape[-1])
     mean = key.mean(dim=2, keepdim=True)  # (batch, heads, 1, head_dim)
     for b in range(B):
-        if rounds:  # all heads together, in half of the memory to read for each of them
-            halves = query[b].bfloat16(), (key[b] - mean[b]).mul_(scale).bfloat16(), value[b].bfloat16()
+        if rounds:  # all heads together, so that each of them is half of the memory to read
+            q, k, v = query[b].bfloat16(), (key[b] - mean[b]).mul_(scale).bfloat16(), value[b].bfloat16()
         for h in range(H):
             given, out = (query[b, h], key[b, h], value[b, h], scale), result[b, :, h]
-            if not (rounds and _logistics(*(x[h] for x in halves), out)) and not _powers(*given, mean[b, h], out):
+            if not (rounds and _logistics(q[h], k[h], v[h], out)) and not _powers(*given, mean[b, h], out):
                 _softmax(*given, out)
     return result.transpose(1, 2)
 
