@@ -173,12 +173,13 @@ def _shared_rows(query, key, value, site, mask, bias, dropout, scale) -> Tensor:
             next_step="Pass the same number of decoder rows for each encoded input.",
         )
     share = B // rows
-    if mask is not None and mask.shape[0] != rows:  # the mask already has a row per query row
+    has_rows = mask is not None and mask.shape[0] != rows  # the mask already has a row per query row
+    # A record needs one matrix per row, and a bias depends on positions, which folding would change.
+    if has_rows or _anything_watched or bias is not None or (mask is not None and mask.shape[-2] != 1):
+        if few_queries.is_rounded(key):
+            key, value = few_queries.by_rows(key, value, query.dtype)
         key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
-    elif _anything_watched or bias is not None or (mask is not None and mask.shape[-2] != 1):
-        # A record needs one matrix per row, and a bias depends on positions, which folding would change.
-        key, value = (x.repeat_interleave(share, dim=0) for x in (key, value))
-        mask = None if mask is None else mask.repeat_interleave(share, dim=0)
+        mask = mask if mask is None or has_rows else mask.repeat_interleave(share, dim=0)
     else:
         folded = query.view(rows, share, H, T, D).transpose(1, 2).reshape(rows, H, share * T, D)
         context = attend(folded, key, value, site=site, mask=mask, dropout=dropout, scale=scale)

@@ -4,13 +4,16 @@ A step reads all keys and values and computes little, so what counts is the rate
 fused kernel reads float32 at less than half of that rate and bfloat16 at an eighth, and reads keys that several heads share once
 for each of these heads. Two products are faster there. Keys and values that stay the same for many steps, as those of an encoder, are
 read faster still if in float32 the keys, and in bfloat16 the values, are laid out the other way round, each number of the
-head in a row. All ways are timed on the processor at hand before their first use.
+head in a row. Both products are then sums of weighted rows, of the keys' numbers and of the values, for which torch has a kernel that
+is twice as fast: see `nn/weighted_sums.py`. All ways are timed on the processor at hand before their first use.
 
-In models with 8-bit weights, these keys and values are kept in float16, half of the memory to read. Its error of 1 in 2,000 is small
-beside that of 8 bits. Scores are computed in float32: the keys are converted in parts that stay in the processor's cache.
+In models with 8-bit weights, these keys and values are rounded to 8 bits too, a quarter of the memory to read: keys with one step for
+each number of a head, values with one for each position.
 
 Of keys and values that are laid out so, torch's kernels are up to four times as slow as of others, so two products are computed with more
 queries too, and what is left to torch gets a copy by rows.
+
+Source: Liu et al., KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache, 2024, section 3, for how keys and values are rounded.
 """
 
 from __future__ import annotations
@@ -25,17 +28,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from notebook_kit.nn.few_rows import KINDS, best_time, is_direct_call, is_ordinary_call, is_plain
-from notebook_kit.nn.row_counts import scratch
+from notebook_kit.nn.weighted_sums import ENDING, available, in_bytes, in_floats, weighted_sums
 
-__all__ = ["attention", "by_rows", "gain", "gain_of_halves", "is_half", "laid_out", "suits"]
+__all__ = ["attention", "by_rows", "gain", "gain_of_bytes", "gain_of_sums", "is_rounded", "laid_out", "suits"]
 
 LEAST_GAIN = 1.05
 LEAST_GAIN_AS_STORED = 1.3  # of keys and values that grow, as each step copies or reads them in another way
-MOST_OF_HALVES = torch.finfo(torch.float16).max
+LARGEST = 1e30  # of numbers that are rounded; their range and its steps must be finite
 LEAST_NUMBERS = 1 << 18  # of the keys of a layer; fewer stay in the processor's caches
-PART = 1 << 18  # numbers of keys or values that are converted to float32 together: 1 MiB
 FEWEST_KEYS, FEWEST_AS_STORED = 64, 128
-MOST_QUERIES, MOST_QUERIES_AS_STORED = 64, 8
+MOST_QUERIES, MOST_QUERIES_AS_STORED, MOST_QUERIES_SUMMED = 64, 8, 8
 
 
 @functools.cache
@@ -60,14 +62,29 @@ def gain(threads: int, dtype: torch.dtype = torch.float32, sharing: int = 1, is_
 
 
 @functools.cache
-def gain_of_halves(threads: int) -> float:
-    """How many times as fast `attention` to float16 is on this processor as to float32, for one query per head."""
+def gain_of_sums(threads: int) -> float:
+    """How many times as fast as two products sums of weighted rows are on this processor, for one query per head; 0 if torch lacks them."""
+    if not available(torch.float32):
+        return 0.0
     with torch.inference_mode():
-        query, stored = torch.ones(2, 8, 1, 64, dtype=torch.float32, device="cpu"), _sets(8, torch.float32)
-        turned, halves = (
-            [partial(attention, query, *lay_out(*one)) for one in stored] for lay_out in (_turned, _halves)
-        )
-        return _ratio(turned, halves)
+        query, stored = _query(), [_turned(*one) for one in _sets(8, torch.float32)]
+        ways = ([partial(way, query, *one, None, None) for one in stored] for way in (_products, _by_sums))
+        return _ratio(*ways)
+
+
+@functools.cache
+def gain_of_bytes(threads: int) -> float:
+    """How many times as fast `attention` to 8 bits is on this processor as to float32, for one query per head; 0 if torch lacks it."""
+    if not available(torch.uint8):
+        return 0.0
+    with torch.inference_mode():
+        query, stored = _query(), _sets(8, torch.float32)
+        ways = ([partial(attention, query, *lay_out(*one)) for one in stored] for lay_out in (_turned, _rounded))
+        return _ratio(*ways)
+
+
+def _query() -> Tensor:
+    return torch.ones(2, 8, 1, 64, dtype=torch.float32, device="cpu")  # whatever the defaults are
 
 
 def _sets(heads: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
@@ -87,7 +104,8 @@ def laid_out(key: Tensor, value: Tensor, exact: bool = True) -> tuple[Tensor, Te
 
     Args:
         key, value: `(batch, heads, positions, head_dim)`.
-        exact: Whether they stay as they are, rather than be rounded to float16 where that is faster.
+        exact: Whether they stay as they are, rather than be rounded to 8 bits where that is faster. Of rounded ones, only `attention`
+            and `by_rows` may read the numbers.
     """
     if (
         key.dim() == 4
@@ -102,18 +120,18 @@ def laid_out(key: Tensor, value: Tensor, exact: bool = True) -> tuple[Tensor, Te
         if (
             not exact
             and key.dtype == torch.float32
-            and gain_of_halves(threads) >= LEAST_GAIN
-            and all(low > -MOST_OF_HALVES and high < MOST_OF_HALVES for low, high in map(torch.aminmax, (key, value)))
+            and gain_of_bytes(threads) >= LEAST_GAIN
+            and all(low > -LARGEST and high < LARGEST for low, high in map(torch.aminmax, (key, value)))
         ):
-            return _halves(key, value)
+            return _rounded(key, value)
         if gain(threads, key.dtype, is_turned=True) >= LEAST_GAIN:
             return (key, value) if _is_turned(key, value) else _turned(key, value)
     return key.contiguous(), value.contiguous()
 
 
-def is_half(dtype: torch.dtype, key: Tensor) -> bool:
-    """Whether `laid_out` has rounded the keys to float16, for queries of this dtype."""
-    return key.dtype == torch.float16 and dtype == torch.float32
+def is_rounded(key: Tensor) -> bool:
+    """Whether `laid_out` has rounded these keys or values to 8 bits."""
+    return key.dtype == torch.uint8
 
 
 def by_rows(key: Tensor, value: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -123,8 +141,11 @@ def by_rows(key: Tensor, value: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
         key, value: `(batch, heads, positions, head_dim)`.
         dtype: That of the query.
     """
-    if is_half(dtype, key):
-        return key.float().contiguous(), value.float().contiguous()
+    if is_rounded(key):
+        B, H, T, D = key.shape
+        keys = in_floats(_table(key.transpose(-2, -1))).view(B, H, D, T)
+        values = in_floats(_table(value)).view(B, H, T, -1)
+        return keys.transpose(-2, -1).to(dtype).contiguous(), values.to(dtype)
     if _is_turned(key, value) and is_direct_call() and key.device.type == "cpu":
         return key.contiguous(), value.contiguous()
     return key, value
@@ -134,7 +155,7 @@ def suits(query: Tensor, key: Tensor, value: Tensor, offset: Tensor | None = Non
     """Whether `attention` takes these, and is expected to be faster than the fused kernel."""
     if not (
         is_ordinary_call()  # before sizes, on which an exported graph must not depend
-        and (key.dtype in KINDS or is_half(query.dtype, key))
+        and (key.dtype in KINDS or is_rounded(key))
         and query.dim() == 4
         and query.shape[2] <= MOST_QUERIES
         and key.shape[2] >= FEWEST_KEYS
@@ -142,11 +163,11 @@ def suits(query: Tensor, key: Tensor, value: Tensor, offset: Tensor | None = Non
         and query.shape[1] % key.shape[1] == 0
         and all(is_plain(part, key.dtype) for part in (key, value))
         and all(part is None or is_plain(part, query.dtype) for part in (query, offset))
-        and (query.dtype == key.dtype or is_half(query.dtype, key))
+        and query.dtype == (torch.float32 if is_rounded(key) else key.dtype)
     ):
         return False
-    if key.dtype == torch.float16:
-        return query.shape[1] == key.shape[1] and all(x.transpose(-2, -1).is_contiguous() for x in (key, value))
+    if is_rounded(key):
+        return query.shape[1] == key.shape[1]
     sharing = query.shape[1] // key.shape[1]
     if sharing == 1 and _is_turned(key, value):
         return True
@@ -166,7 +187,7 @@ def attention(
 
     Args:
         query: `(batch, heads, from, head_dim)`, float32 or bfloat16 as the others.
-        key, value: `(batch, heads or fewer, to, head_dim)`; or float16, from `laid_out`.
+        key, value: `(batch, heads or fewer, to, head_dim)`; or 8 bits, from `laid_out`.
         scale: Factor of the scores; `head_dim ** -0.5` by default.
         offset: Added to the scores; broadcast to `(batch, heads, from, to)`. Where heads share keys, `(batch or 1, 1, 1, to)`.
 
@@ -183,8 +204,36 @@ def attention(
         >>> torch.allclose(found, exact, atol=1e-5)
         True
     """
-    if is_half(query.dtype, key):
-        return _attention_to_halves(query, key, value, scale, offset)
+    if is_rounded(key):
+        return _sums(query, _table(key.transpose(-2, -1)), _table(value), scale, offset)
+    if (
+        query.shape[2] <= MOST_QUERIES_SUMMED
+        and query.shape[1] == key.shape[1]
+        and key.dtype == torch.float32
+        and key.transpose(-2, -1).is_contiguous()
+        and value.is_contiguous()
+        and gain_of_sums(torch.get_num_threads()) >= LEAST_GAIN
+    ):
+        return _by_sums(query, key, value, scale, offset)
+    return _products(query, key, value, scale, offset)
+
+
+def _by_sums(query: Tensor, key: Tensor, value: Tensor, scale: float | None, offset: Tensor | None) -> Tensor:
+    return _sums(query, key.transpose(-2, -1).flatten(0, 1), value.flatten(0, 1), scale, offset)
+
+
+def _sums(query: Tensor, key: Tensor, value: Tensor, scale: float | None, offset: Tensor | None) -> Tensor:
+    """With keys `(batch * heads, head_dim, to)` and values `(batch * heads, to, head_dim)`, as `weighted_sums` takes them."""
+    B, H, Q, D = query.shape
+    rows = (query * (D**-0.5 if scale is None else scale)).reshape(B * H, Q, D)
+    scores = weighted_sums(rows, key)
+    if offset is not None:
+        scores.view(B, H, *scores.shape[1:]).add_(offset)
+    weights = torch.softmax(scores, dim=-1, out=scores)
+    return weighted_sums(weights, value).unflatten(0, (B, H))
+
+
+def _products(query: Tensor, key: Tensor, value: Tensor, scale: float | None, offset: Tensor | None) -> Tensor:
     B, H, Q, D = query.shape
     heads = key.shape[1]  # each serves several heads of the query
     # Scores in float32, as the fused kernel has them: rounded to bfloat16, large ones would be wrong by percents.
@@ -196,40 +245,18 @@ def attention(
     return torch.matmul(weights, value).view(B, H, Q, value.shape[-1])
 
 
-def _attention_to_halves(
-    query: Tensor, key: Tensor, value: Tensor, scale: float | None, offset: Tensor | None
-) -> Tensor:
-    B, H, Q, D = query.shape
-    T, width = value.shape[-2:]
-    rows = (query * (D**-0.5 if scale is None else scale)).reshape(B * H, Q, D)
-    scores = query.new_empty(B * H, Q, T)
-    _multiply(rows, key.transpose(-2, -1).view(B * H, D, T), scores)
-    if offset is not None:
-        scores.view(B, H, Q, T).add_(offset)
-    weights = torch.softmax(scores, dim=-1, out=scores)
-    by_columns = value.transpose(-2, -1).view(B * H, width, T)
-    if Q == 1:  # torch multiplies one row of float16 fast, and sums in float32
-        return torch.bmm(weights.half(), by_columns.transpose(-2, -1)).float().view(B, H, Q, width)
-    result = query.new_empty(B * H, Q, width)
-    _multiply(weights, by_columns, result, is_transposed=True)
-    return result.view(B, H, Q, width)
+def _rounded(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """In 8 bits: the numbers in tables whose rows end in bytes that only the kernel reads."""
+    turned = in_bytes(key.transpose(-2, -1).flatten(0, 1)).unflatten(0, key.shape[:2])
+    rows = in_bytes(value.flatten(0, 1)).unflatten(0, value.shape[:2])
+    return turned[..., :-ENDING].transpose(-2, -1), rows[..., :-ENDING]
 
 
-def _multiply(x: Tensor, halves: Tensor, out: Tensor, is_transposed: bool = False) -> None:
-    """`x @ halves`, each `(heads, ...)`, with some heads at a time in float32, in the same memory."""
-    count, rows, columns = halves.shape
-    heads = max(1, min(count, PART // (rows * columns)))
-    memory = scratch(torch.Size((heads, rows, columns)))
-    assert memory is not None  # else `suits` is False
-    for given, part, into in zip(x.split(heads), halves.split(heads), out.split(heads), strict=True):
-        floats = (memory if part.shape[0] == heads else memory[: part.shape[0]]).copy_(part)
-        torch.bmm(given, floats.transpose(-2, -1) if is_transposed else floats, out=into)
-
-
-def _halves(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """In float16, each number of the head in a row."""
-    found = (x.half().transpose(-2, -1).contiguous().transpose(-2, -1) for x in (key, value))
-    return next(found), next(found)
+def _table(rounded: Tensor) -> Tensor:
+    """`(batch * heads, count, width + 8)`, as `in_bytes` returned it, of its numbers, `(batch, heads, count, width)`."""
+    B, H, count, width = rounded.shape
+    length = width + ENDING
+    return rounded.as_strided((B * H, count, length), (count * length, length, 1))
 
 
 def _turned(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
