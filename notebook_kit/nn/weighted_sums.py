@@ -111,7 +111,9 @@ def available(dtype: torch.dtype) -> bool:
     """
     with torch.inference_mode(), torch.device("cpu"):
         generator = torch.Generator().manual_seed(0)
-        rows, weights = (torch.rand(shape, generator=generator, dtype=torch.float32) for shape in ((3, 99, 37), (3, 2, 99)))
+        rows, weights = (
+            torch.rand(shape, generator=generator, dtype=torch.float32) for shape in ((3, 99, 37), (3, 2, 99))
+        )
         exact = torch.bmm(weights, rows)
         try:
             if dtype == torch.uint8:

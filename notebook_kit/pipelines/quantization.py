@@ -5,14 +5,15 @@ token. So the result for a token does not depend on the rest of the batch (excep
 other way). Products are summed as integers, by the fastest way that this processor computes exactly: see `nn/int8.py`. Large
 tables of token embeddings are rounded too, unless the output layer reads their exact weights. All other layers stay in float32.
 A step of generation multiplies few rows, and keeps them in bfloat16 where that is faster, with a second copy of the 8-bit weights, of
-matrices of up to two million: see `nn/int8_few.py`. What an encoder-decoder keeps of its encoder for these steps is in float16: see
-`nn/few_queries.py`.
+matrices of up to two million: see `nn/int8_few.py`. What an encoder-decoder keeps of its encoder for these steps is rounded to 8 bits
+too: see `nn/few_queries.py`.
 
 Source: Dettmers et al., LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale, 2022, section 2.1
 ("vector-wise quantization", and "zeropoint quantization" for the shifts).
 
 A few columns of the states of a trained model hold values many times as large as all others, and would stretch the steps of
-their tokens. One column in 24 is therefore multiplied in float32.
+their tokens. One column in 24 is therefore multiplied in float32. Of states in bfloat16, that is only done if these columns hold more than
+half of the sum of squares: nothing else is stretched, and the rounding of the other weights then counts as much.
 
 Measured by `benchmarks/int8_quality.py` on an AMD EPYC with VNNI instructions: of 1,000 sentence vectors of all-MiniLM-L6-v2, the
 mean cosine similarity to float32 is 0.9997 (minimum 0.9989), and the nearest other sentence is the same for 96.5 %. With one column
@@ -24,7 +25,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,10 @@ from torch.nn import functional
 from notebook_kit.errors import InputError, a_kind, near_matches, notice
 from notebook_kit.nn import int8_few
 from notebook_kit.nn.attention import AttentionSite
-from notebook_kit.nn.few_rows import is_ordinary_call
+from notebook_kit.nn.few_rows import LEAST_AHEAD, is_ordinary_call
+from notebook_kit.nn.heap import MOST_AHEAD, use_huge_pages
 from notebook_kit.nn.inputs import inputs_of, vocabulary_size
-from notebook_kit.nn.int8 import MANY, ONE, best_product, float_seconds, seconds
+from notebook_kit.nn.int8 import MANY, ONE, Int8Product, best_product, float_seconds, seconds
 from notebook_kit.nn.int8_rows import FEW, TINY, added, rounded_rows, shared_rows
 from notebook_kit.nn.largest import largest
 from notebook_kit.nn.patches import sides
@@ -50,6 +52,8 @@ FEWEST_VECTORS = 2048
 EXACT_TOKENS, EXACT_ROWS = 64, 64
 # One in so many input columns, the one with the largest values, is multiplied in float32.
 COLUMNS_PER_EXACT = 24
+# Columns that hold at most this share of the sum of squares are rounded with the others where states are not.
+LEAST_SHARE = 0.5
 
 
 class Int8Linear(nn.Module):
@@ -59,6 +63,7 @@ class Int8Linear(nn.Module):
         linear: The layer whose weights are rounded, a `torch.nn.Linear` or GPT-2's projection. It is not modified.
         columns: The inputs, `(count,)`, that are multiplied exactly, in float32: those with the largest values.
         rows: The number of tokens for which it should be fastest.
+        share: The part of the sum of squares of the inputs that these columns hold.
 
     Example:
         >>> import torch
@@ -75,7 +80,7 @@ class Int8Linear(nn.Module):
     one: Tensor
     zeros: Tensor
 
-    def __init__(self, linear: nn.Module, columns: Tensor | None = None, rows: int = MANY) -> None:
+    def __init__(self, linear: nn.Module, columns: Tensor | None = None, rows: int = MANY, share: float = 1.0) -> None:
         super().__init__()
         weight, bias = _rows_of(linear), getattr(linear, "bias", None)
         if weight is None:
@@ -84,7 +89,7 @@ class Int8Linear(nn.Module):
             )
         self.out_features, self.in_features = weight.shape
         self._like = (_without_values(linear),)  # in a tuple, so as not to be a submodule
-        self.product, self._rows = best_product(rows), rows
+        self.product, self._rows, self._share = best_product(rows), rows, share
         with torch.no_grad():
             columns = weight.new_empty(0, dtype=torch.int64) if columns is None else columns
             weight = weight.detach().float()
@@ -95,7 +100,7 @@ class Int8Linear(nn.Module):
             exact, weight = weight[:, columns], weight.index_fill(1, columns, 0.0)
             scale = weight.abs().amax(dim=1).clamp_min(TINY) / self.product.levels
             rounded = (weight / scale[:, None]).round().to(torch.int8)
-            self.packed = self.product.pack(rounded, scale)
+            self.packed = _packed(self.product, rounded, scale)
             self._few: dict[tuple[int, int], tuple[Tensor, ...] | None] = {}
             self.register_buffer("scale", scale)
             sums = rounded.sum(dim=1).float() * scale
@@ -149,8 +154,8 @@ class Int8Linear(nn.Module):
             if finish is not None:
                 finish(out)
             return out
-        if rows > 1 and (rows <= FEW or not product.rounds) and is_ordinary_call():
-            levels, step, factors = shared_rows(x, flat, columns, others, product.rounds)
+        if 1 < rows <= FEW and product.rounds and is_ordinary_call():
+            levels, step, factors = shared_rows(x, flat, columns, others)
         else:
             levels, step, factors = rounded_rows(flat, columns, others, product.rounds, reuse=True)
         return added(product.multiply(levels, self.packed), step, factors, exact, finish)
@@ -158,17 +163,28 @@ class Int8Linear(nn.Module):
     def _of_few(self, rows: int) -> tuple[Tensor, ...] | None:
         """What `int8_few.product` takes, where it is the fastest for this number of rows."""
         threads = torch.get_num_threads()
-        shape = self.out_features, self.in_features, len(self.columns)
+        count = 0 if self._share <= LEAST_SHARE else len(self.columns)
+        shape = self.out_features, self.in_features, count
         found = None
         if rows and int8_few.gain(self.product, rows, *shape, threads) >= int8_few.LEAST_GAIN:
             found = next((few for few in self._few.values() if few is not None), None)
             if found is None:
                 with torch.inference_mode(False), torch.no_grad():
-                    weight = self.product.unpack(self.packed).contiguous()
-                    ones = torch.ones_like(self.scale, dtype=torch.bfloat16)
-                found = weight, ones, self.scale, self.exact[-1], self.exact[1:-1], self.columns
+                    weight, scale = self.product.unpack(self.packed).contiguous(), self.scale
+                    if count < len(self.columns):
+                        weight, scale = self._with_columns(weight)
+                    ones = torch.ones_like(scale, dtype=torch.bfloat16)
+                found = weight, ones, scale, self.exact[-1], self.exact[1 : count + 1], self.columns[:count]
         self._few[rows, threads] = found
         return found
+
+    def _with_columns(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights with their exact columns rounded too, and the scales, which may be larger."""
+        exact = self.exact[1:-1].t()
+        scale = torch.maximum(self.scale, exact.abs().amax(dim=1) / self.product.levels)
+        weight = (weight * (self.scale / scale)[:, None]).round()
+        weight[:, self.columns] = (exact / scale[:, None]).round()
+        return weight.to(torch.int8), scale
 
     def to_float(self) -> nn.Module:
         """A layer of the original kind in float32, with the rounded weights."""
@@ -222,7 +238,7 @@ class Int8Linear(nn.Module):
             self.scale *= ratio
             self.exact[0] = rounded.sum(dim=1).float() * self.scale
         self._few = {}
-        self.packed = self.product.pack(rounded, self.scale)
+        self.packed = _packed(self.product, rounded, self.scale)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         levels = state.pop("levels")
@@ -241,7 +257,7 @@ class Int8Output(Int8Linear):
     likeliest does not depend on the rounding of this layer. Calls of more than 64 rows, such as long prompts, stay rounded.
 
     Args:
-        linear, columns, rows: As for `Int8Linear`.
+        linear, columns, rows, share: As for `Int8Linear`.
         embeddings: The module with the exact weights, `(vocabulary, in)`.
 
     Example:
@@ -249,14 +265,16 @@ class Int8Output(Int8Linear):
         >>> _ = torch.manual_seed(0)
         >>> table, output, x = torch.nn.Embedding(500, 64), torch.nn.Linear(64, 500, bias=False), torch.randn(1, 64)
         >>> output.weight = table.weight
-        >>> rounded, exact = Int8Output(output, None, 1, table)(x), output(x)
+        >>> rounded, exact = Int8Output(output, None, 1, 1.0, table)(x), output(x)
         >>> likeliest = exact.topk(10).indices
         >>> torch.allclose(rounded.gather(1, likeliest), exact.gather(1, likeliest), atol=1e-5)
         True
     """
 
-    def __init__(self, linear: nn.Module, columns: Tensor | None, rows: int, embeddings: nn.Module) -> None:
-        super().__init__(linear, columns, rows)
+    def __init__(
+        self, linear: nn.Module, columns: Tensor | None, rows: int, share: float, embeddings: nn.Module
+    ) -> None:
+        super().__init__(linear, columns, rows, share)
         self._embeddings = (embeddings,)  # in a tuple, as it is a submodule elsewhere
 
     @property
@@ -322,6 +340,13 @@ class Int8Embedding(nn.Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
+def _packed(product: Int8Product, rounded: Tensor, scale: Tensor) -> Any:
+    """Weights as the product takes them, in large pages, from which steps of generation read them a sixth faster."""
+    if LEAST_AHEAD <= rounded.numel() <= MOST_AHEAD:
+        use_huge_pages()
+    return product.pack(rounded, scale)
+
+
 def _rows_of(layer: nn.Module) -> Tensor | None:
     """The weight of a linear layer as `(out, in)`; None for any other module."""
     if type(layer) is nn.Linear:
@@ -366,7 +391,7 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             'quantize="int8" saves memory here, but no time.'
         )
     model = copy.deepcopy(model)
-    columns, most_rows = _largest_inputs(model)
+    trial = _trial(model)
     owner: Any = model
     shared = owner.get_input_embeddings() if rows == ONE else None
     made: dict[nn.Module, Int8Linear] = {}  # a layer may be in several places
@@ -378,7 +403,8 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
             if child is not None and weight is not None and len(weight) >= FEWEST_OUTPUTS:
                 if child not in made:
                     # An encoder of a model that generates reads all of a picture or a recording at once.
-                    given = child, columns.get(child), MANY if most_rows.get(child, 0) >= MANY else rows
+                    found = trial.get(child, _Inputs(None, 1.0, 0))
+                    given = child, found.columns, MANY if found.rows >= MANY else rows, found.share
                     if shared is not None and child.weight is shared.weight:
                         made[child] = Int8Output(*given, shared)
                     else:
@@ -416,9 +442,23 @@ def _round_tables(model: nn.Module) -> None:
                 parent._modules[name] = made[id(child.weight)]
 
 
+class _Inputs(NamedTuple):
+    """What a trial finds of the inputs of a layer.
+
+    Attributes:
+        columns: Those with the largest values.
+        share: The part of the sum of squares that they hold.
+        rows: The most rows of a call.
+    """
+
+    columns: Tensor | None
+    share: float
+    rows: int
+
+
 @torch.no_grad()
-def _largest_inputs(model: nn.Module) -> tuple[dict[nn.Module, Tensor], dict[nn.Module, int]]:
-    """For each linear layer that a trial reaches, the columns of its input with the largest values; and the number of its rows.
+def _trial(model: nn.Module) -> dict[nn.Module, _Inputs]:
+    """For each linear layer that a trial reaches, what its inputs are like.
 
     Which columns of the states are large is a property of the weights rather than of a text, so that a trial on random tokens,
     pixels or sounds finds them.
@@ -426,12 +466,14 @@ def _largest_inputs(model: nn.Module) -> tuple[dict[nn.Module, Tensor], dict[nn.
     Source: Dettmers et al., LLM.int8(), 2022, section 4.
     """
     largest: dict[nn.Module, Tensor] = {}
+    squares: dict[nn.Module, Tensor] = {}
     most_rows: dict[nn.Module, int] = {}
 
     def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         rows = inputs[0].reshape(-1, inputs[0].shape[-1])
         values = rows.abs().amax(dim=0)
         largest[layer] = torch.maximum(largest.get(layer, values), values)
+        squares[layer] = squares.get(layer, 0) + rows.double().square_().sum(dim=0)
         most_rows[layer] = max(most_rows.get(layer, 0), len(rows))
 
     hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if _rows_of(layer) is not None]
@@ -445,9 +487,13 @@ def _largest_inputs(model: nn.Module) -> tuple[dict[nn.Module, Tensor], dict[nn.
             hook.remove()
     # One tensor for layers that read the same states, which then share their rounding.
     same: dict[tuple[int, ...], Tensor] = {}
-    found = {layer: values.topk(len(values) // COLUMNS_PER_EXACT).indices for layer, values in largest.items()}
-    columns = {layer: same.setdefault(tuple(chosen.tolist()), chosen) for layer, chosen in found.items()}
-    return columns, most_rows
+    found: dict[nn.Module, _Inputs] = {}
+    for layer, values in largest.items():
+        chosen = values.topk(len(values) // COLUMNS_PER_EXACT).indices
+        columns = same.setdefault(tuple(chosen.tolist()), chosen)
+        share = squares[layer][columns].sum() / squares[layer].sum()  # NaN if there are none: then they stay exact
+        found[layer] = _Inputs(columns, float(share), most_rows[layer])
+    return found
 
 
 def _random_inputs(model: nn.Module) -> dict[str, Tensor]:

@@ -305,7 +305,9 @@ def test_keys_in_a_quarter_of_the_memory(rounded, queries, scale, is_padded):
         found = attend(query, *stored, site=SITE, scale=scale, mask=mask)
     assert len(rounded) == 1 and found.dtype == torch.float32
     exact = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-    torch.testing.assert_close(found, exact, rtol=0.02, atol=0.02 if scale is None else 0.06)  # scores up to 4, or to 16
+    torch.testing.assert_close(
+        found, exact, rtol=0.02, atol=0.02 if scale is None else 0.06
+    )  # scores up to 4, or to 16
 
 
 @pytest.mark.parametrize("largest", [2e30, -2e30, float("inf"), float("nan")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ from torch import nn
 
 from notebook_kit import BertConfig, BertModel
 from notebook_kit.nn import few_rows, heap, many_rows
+from notebook_kit.pipelines import quantization
 from notebook_kit.pipelines.quantization import quantized
 
 CHILD = """
@@ -154,3 +156,16 @@ def test_systems_without_huge_pages(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(sys, "platform", "darwin")
     assert heap._madvise.__wrapped__() is None
+
+
+def test_rounded_weights_ask_for_huge_pages(monkeypatch):
+    asked = []
+    monkeypatch.setattr(quantization, "use_huge_pages", lambda: asked.append(1))
+    monkeypatch.setattr(quantization, "LEAST_AHEAD", 32 * 24)
+    monkeypatch.setattr(quantization, "MOST_AHEAD", 32 * 48)
+    for outputs, calls in (23, 0), (24, 1), (48, 1), (49, 0):
+        asked.clear()
+        layer = quantization.Int8Linear(nn.Linear(32, outputs))
+        assert len(asked) == calls
+        copy.deepcopy(layer)
+        assert len(asked) == 2 * calls

@@ -8,9 +8,10 @@ import pickle
 import pytest
 import torch
 
+from notebook_kit import GPT2Config, GPT2LMHeadModel
 from notebook_kit.nn import int8_few
 from notebook_kit.nn.int8 import MANY, ONE, best_product
-from notebook_kit.pipelines.quantization import Int8Linear
+from notebook_kit.pipelines.quantization import LEAST_SHARE, Int8Linear, quantized
 
 
 def given(rows: int, outputs: int = 32, inputs: int = 64, count: int = 3):
@@ -53,6 +54,34 @@ def test_a_layer_takes_it_for_few_rows_of_generating_models(used):
             assert torch.allclose(layer(x), linear(x), atol=0.03)
             of_encoder(x)
     assert used == [(1, 64), (8, 64)]
+
+
+@pytest.mark.parametrize("share, count", [(1.0, 2), (0.6, 2), (0.5, 0), (0.0, 0), (float("nan"), 2)])
+@pytest.mark.parametrize("size", [1.0, 3.0])
+def test_columns_with_a_small_share_are_rounded_with_the_others(monkeypatch, share, count, size):
+    given, compute = [], int8_few.product
+    monkeypatch.setattr(int8_few, "gain", lambda *shape: given.append(shape[4]) or 2.0)
+    monkeypatch.setattr(int8_few, "product", lambda *args: given.append(len(args[-1])) or compute(*args))
+    torch.manual_seed(0)
+    linear, columns, x = torch.nn.Linear(64, 32), torch.tensor([5, 40]), torch.randn(4, 64)
+    with torch.no_grad():
+        linear.weight[:, columns] *= size  # larger than all others: they share a step, which grows
+        layer = Int8Linear(linear, columns, ONE, share)
+        error = (layer(x) - linear(x)).norm() / linear(x).norm()
+        assert error < 0.01 * size and given == [count, count]
+        assert (layer.to_float()(x) - linear(x)).norm() <= 0.01 * linear(x).norm(), "there they are exact"
+
+
+@pytest.mark.parametrize("size, uneven", [(1.0, False), (9.0, True)])
+def test_the_share_is_that_of_a_trial(size, uneven):
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=60, n_embd=48, n_layer=1, n_head=2, n_positions=32)
+    model = GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        model.transformer.h[0].ln_1.weight[7] *= size
+    layer = quantized(model).transformer.h[0].attn.c_attn
+    assert 7 in layer.columns or not uneven
+    assert (layer._share > LEAST_SHARE) == uneven and 0 < layer._share < 1
 
 
 def test_values_that_are_not_numbers_stay_seen(used):
