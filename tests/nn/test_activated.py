@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from types import SimpleNamespace as Namespace
 
 import pytest
 import reference as ref
@@ -345,3 +346,31 @@ def test_every_family_takes_it(family, seen, monkeypatch):
     for name, value in plain.items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(fast[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Int8Linear])
+@pytest.mark.parametrize("rows", [1, 2, 8, 200])
+def test_gelu_of_few_numbers_is_not_computed_by_onednn(kind, rows, monkeypatch):
+    layer, x = nn.Linear(36, 64), torch.randn(rows, 36)
+    layer = layer if kind is nn.Linear else kind(layer)
+    given: list[torch.Tensor] = []
+    gelu, in_place = F.gelu, torch.ops.aten.gelu_
+    if kind is nn.Linear:
+        monkeypatch.setattr(layers, "F", Namespace(gelu=lambda x: given.append(x) or gelu(x)))
+    else:
+        monkeypatch.setattr(torch.ops.aten, "gelu_", lambda x: given.append(x) or in_place(x))
+    with torch.no_grad():
+        found = activated(layer, layers.F.gelu, x)
+        torch.testing.assert_close(found, gelu(layer(x)), rtol=0, atol=1e-6)
+    assert found.is_contiguous() and len(given) == 1
+    assert given[0].is_contiguous() == (rows * 64 > layers.FEW)
+
+
+@pytest.mark.parametrize("shape", [(0, 36), (1, 3, 36), (2, 1, 36)])
+def test_gelu_of_any_number_of_numbers(shape):
+    layer, x = nn.Linear(36, 5), torch.randn(shape)
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        with torch.no_grad():
+            found, expected = activated(layer.to(dtype), F.gelu, x.to(dtype)), F.gelu(layer(x.to(dtype)))
+        torch.testing.assert_close(found, expected)
+        assert found.shape == expected.shape and found.dtype == dtype
