@@ -24,7 +24,7 @@ from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
 from notebook_kit.nn.few_rows import one_row
-from notebook_kit.nn.frame_convolutions import convolved, is_fast_call, is_usual
+from notebook_kit.nn.frame_convolutions import convolved, is_fast_call, is_usual, type_for
 from notebook_kit.nn.layers import OutputOptions, check_length, run_layers, without_dropped
 from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput, SequenceClassifierOutput
@@ -212,7 +212,8 @@ class WhisperEncoder(nn.Module):
         """`(batch, bands, frames)` to `(batch, positions, width)`, half as many."""
         x, layers = spectrograms.transpose(1, 2), (self.conv1, self.conv2)
         if is_fast_call(x, *layers) and all(is_usual(layer, None, zeros=1) for layer in layers):
-            return convolved(convolved(x.contiguous(), self.conv1, F.gelu), self.conv2, F.gelu)
+            dtype = type_for(all(site.exact for site in self.sites))
+            return convolved(convolved(x.contiguous(), self.conv1, F.gelu, dtype), self.conv2, F.gelu, dtype).float()
         x = F.gelu(self.conv1(spectrograms))
         return F.gelu(self.conv2(x)).transpose(1, 2)
 

@@ -32,6 +32,7 @@ __all__ = [
     "is_fast_group_call",
     "is_usual",
     "normalized_convolved",
+    "type_for",
 ]
 
 LEAST_GAIN = 1.1
@@ -41,16 +42,19 @@ LEAST_WORK = 1 << 28  # rows times weights, for which the few milliseconds of ti
 _exact: set[int] = set()  # numbers of rows, apart from those of linear layers
 
 
-def convolved(x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def convolved(
+    x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """`act(conv(x))` without gradients, where the channels of a moment are next to each other in memory.
 
     Args:
-        x: `(batch, time, channels)`, for which `is_fast_call` holds.
+        x: `(batch, time, channels)`, for which `is_fast_call` holds; or what this function returned.
         conv: A convolution, with zeros as padding if any.
         act: The activation; None for none.
+        dtype: The type in which to compute; see `type_for`.
 
     Returns:
-        `(batch, time, channels)`.
+        `(batch, time, channels)`, of this type.
 
     Example:
         >>> import torch
@@ -60,9 +64,25 @@ def convolved(x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None
         ...     torch.allclose(convolved(x, conv, torch.relu), conv(x.transpose(1, 2)).relu().transpose(1, 2), atol=1e-5)
         True
     """
-    fused = act is F.gelu
-    y = _convolution(x, conv.weight, conv.bias, conv.stride[0], "gelu" if fused else "none", int(conv.padding[0]))
+    fused, bias = act is F.gelu, None if conv.bias is None else conv.bias.to(dtype)
+    x, weight = x.to(dtype), conv.weight.to(dtype)
+    y = _convolution(x, weight, bias, conv.stride[0], "gelu" if fused else "none", int(conv.padding[0]))
     return y if fused or act is None else act(y)
+
+
+def type_for(exact: bool) -> torch.dtype:
+    """The type in which `convolved` shall compute: bfloat16 if the result need not be exact and it is faster on this processor.
+
+    Args:
+        exact: False in models with 8-bit weights, which lose nothing by it; see `nn.attention.AttentionSite`.
+
+    Example:
+        >>> from notebook_kit.nn.frame_convolutions import type_for
+        >>> type_for(exact=True)
+        torch.float32
+    """
+    is_faster = not exact and gain_of_rounding(torch.get_num_threads()) >= LEAST_GAIN
+    return torch.bfloat16 if is_faster else torch.float32
 
 
 def normalized_convolved(
@@ -246,6 +266,20 @@ def ratio(threads: int) -> float:
         channels_first = x.transpose(1, 2).contiguous()
         plain = best_time(lambda: F.gelu(F.conv1d(channels_first, weight, stride=2)), times=6)
         return plain / best_time(lambda: _convolution(x, weight, None, 2, "gelu"), times=6)
+
+
+@functools.cache
+def gain_of_rounding(threads: int) -> float:
+    """How many times as fast a convolution in bfloat16 is on this processor as in float32, with rounding; 0 if torch has none."""
+    if not products_available(torch.bfloat16):
+        return 0.0
+    with torch.inference_mode():
+        x, weight, halves = _ones(1, 512, 256), _ones(256, 256, 3), torch.bfloat16
+        exact = best_time(lambda: _convolution(x, weight, None, 2, "gelu"), times=6)
+        try:
+            return exact / best_time(lambda: _convolution(x.to(halves), weight.to(halves), None, 2, "gelu"), times=6)
+        except (AttributeError, RuntimeError, TypeError):
+            return 0.0
 
 
 @functools.cache

@@ -22,9 +22,12 @@ from torch import Tensor
 from notebook_kit.nn.few_rows import best_time, is_ordinary_call
 from notebook_kit.nn.row_counts import few_counts
 
-__all__ = ["MANY", "ONE", "Int8Product", "best_product", "float_seconds", "seconds"]
+__all__ = ["MANY", "ONE", "Int8Product", "best_product", "float_seconds", "rounded_bytes", "seconds"]
 
 ONE, MANY = 1, 256
+
+ROUNDING = 1.5 * 2.0**23
+"""Added to a number of up to 2**22, it leaves no digits behind the point."""
 
 _ON_CPU = torch.device("cpu")  # as a context, whatever `torch.set_default_device` said
 _ones = functools.partial(torch.ones, dtype=torch.float32, device=_ON_CPU)
@@ -40,8 +43,7 @@ class Int8Product:
         pack: int8 weights (out, in) and their float32 scales (out,) -> what `multiply` takes.
         unpack: From that, the int8 weights (out, in).
         multiply: Activations, (rows, in), and packed weights -> the products times the scales, float32, (rows, out). Activations
-            are from 0 to 255.5 in float32, which the operation rounds itself, or else from -128 to 127 in int8, to which it
-            adds 128.
+            are from 0 to 255.5 in float32, which the operation rounds itself, or else from 0 to 255 in uint8.
         rounds: Whether it takes float32.
         one_row: The same for one row of any values, float32, (1, in), which it rounds itself; None if there is no such operation.
     """
@@ -53,6 +55,28 @@ class Int8Product:
     multiply: Callable[[Tensor, Any], Tensor]
     one_row: Callable[[Tensor, Any], Tensor] | None = None
     rounds: bool = False
+
+
+def rounded_bytes(x: Tensor, shift: Tensor | float = 0.0, out: Tensor | None = None) -> Tensor:
+    """`x - shift`, in the memory of `x`, rounded to whole numbers from 0 to 255: uint8, in a tenth of the time of torch's conversion.
+
+    A float32 of that size with 2**23 added to it is a whole number, whose last byte is the one wanted.
+
+    Args:
+        x: float32, so that after the subtraction all are from -0.5 to 255.5, without the latter.
+        shift: A whole number, or one per row, `(rows, 1)`.
+        out: Memory for the result, uint8.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.int8 import rounded_bytes
+        >>> rounded_bytes(torch.tensor([[-0.4, 7.6, 255.4]]))
+        tensor([[  0,   8, 255]], dtype=torch.uint8)
+    """
+    if not is_ordinary_call():  # a trace has no views of other types
+        return x.sub_(shift).round_().to(torch.uint8)
+    whole = x.add_(ROUNDING - shift).view(torch.int32)
+    return whole.to(torch.uint8) if out is None else out.copy_(whole)
 
 
 def _fbgemm(levels: int) -> Int8Product:
@@ -82,8 +106,7 @@ def _onednn(levels: int) -> Int8Product:
         return blocks, scale, torch.zeros(len(scale), dtype=torch.int64, device=_ON_CPU)
 
     def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        rounded = x.view(torch.uint8).bitwise_xor(128)  # torch converts to int8 several times as fast as to uint8
-        rows = few_counts(rounded) if is_ordinary_call() else rounded  # a graph is for any number of rows
+        rows = few_counts(x) if is_ordinary_call() else x  # a graph is for any number of rows
         out = torch.ops.onednn.qlinear_pointwise(rows, 1.0, 0, *packed, None, 1.0, 0, torch.float32, "none", [], "")
         return out[: len(x)]
 
@@ -102,7 +125,7 @@ def _int_mm() -> Int8Product:
 
     def multiply(x: Tensor, packed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         weight, shift, scale = packed  # (in, out), and what the subtraction below takes from each output
-        return torch._int_mm(x, weight).add_(shift).float().mul_(scale)
+        return torch._int_mm(x.bitwise_xor(128).to(torch.int8), weight).add_(shift).float().mul_(scale)
 
     return Int8Product("_int_mm", 127, pack, unpack=lambda packed: packed[0].t().contiguous(), multiply=multiply)
 
@@ -120,7 +143,7 @@ def _is_exact(product: Int8Product) -> bool:
             x = torch.randint(0, 256, (rows, inputs), generator=generator)
             weight = torch.randint(-product.levels, product.levels + 1, (outputs, inputs), generator=generator)
             x[0], weight[0], weight[1] = 255, product.levels, -product.levels
-            given = x.float() if product.rounds else (x - 128).to(torch.int8)
+            given = x.float() if product.rounds else x.to(torch.uint8)
             ours = product.multiply(given, product.pack(weight.to(torch.int8), _ones(outputs)))
             if not torch.equal(ours.long(), x @ weight.t()):
                 return False
@@ -143,7 +166,7 @@ def seconds(product: Int8Product, rows: int) -> float:
     if rows == 1 and product.one_row is not None:
         multiply = product.one_row
     elif not product.rounds:
-        multiply = lambda x, packed: product.multiply((x - 128).round_().to(torch.int8), packed)  # noqa: E731
+        multiply = lambda x, packed: product.multiply(rounded_bytes(x + 0.25), packed)  # noqa: E731
     return best_time(lambda: multiply(x, packed), times=4)
 
 
@@ -172,7 +195,7 @@ def best_product(rows: int = MANY) -> Int8Product:
         >>> import torch
         >>> product = best_product()
         >>> x, weight = torch.tensor([[255.0, 1.0]]), torch.tensor([[60, -60]], dtype=torch.int8)
-        >>> x = x if product.rounds else (x - 128).to(torch.int8)
+        >>> x = x if product.rounds else x.to(torch.uint8)
         >>> product.multiply(x, product.pack(weight, torch.ones(1)))
         tensor([[15240.]])
     """

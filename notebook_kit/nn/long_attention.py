@@ -16,7 +16,6 @@ the logistic function is one: `1 / (1 + exp(-x))` is `exp(x)`, with an error of 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from functools import partial
 
@@ -120,34 +119,38 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, scale: float, rounds: 
     B, H, T, _ = query.shape
     # As the fused kernel returns it: heads are merged without a copy.
     result = value.new_empty(B, T, H, value.shape[-1])
-    mean = key.mean(dim=2)  # (batch, heads, head_dim)
-    for b, h in itertools.product(range(B), range(H)):
-        given, out = (query[b, h], key[b, h], value[b, h], scale), result[b, :, h]
-        if not (rounds and _logistics(*given, mean[b, h], out)) and not _powers(*given, mean[b, h], out):
-            _softmax(*given, out)
+    mean = key.mean(dim=2, keepdim=True)  # (batch, heads, 1, head_dim)
+    for b in range(B):
+        if rounds:  # all heads together, so that each of them is half of the memory to read
+            q, k, v = query[b].bfloat16(), (key[b] - mean[b]).mul_(scale).bfloat16(), value[b].bfloat16()
+        for h in range(H):
+            given, out = (query[b, h], key[b, h], value[b, h], scale), result[b, :, h]
+            if not (rounds and _logistics(q[h], k[h], v[h], out)) and not _powers(*given, mean[b, h], out):
+                _softmax(*given, out)
     return result.transpose(1, 2)
 
 
-# One head each: query (from, head_dim), key (to, head_dim), value (to, width), mean (head_dim,), out (from, width). oneDNN is slow
-# for rows that are not contiguous. Copies of one head stay in the processor's cache, and need no new memory.
+# One head each: query (from, head_dim), key (to, head_dim), value (to, width), mean (1, head_dim), out (from, width). oneDNN is slow
+# for keys that are not contiguous. Copies of one head stay in the processor's cache, and need no new memory.
 
 
-def _logistics(query: Tensor, key: Tensor, value: Tensor, scale: float, mean: Tensor, out: Tensor) -> bool:
-    """By products of bfloat16; False if scores are too large, so that nothing of `out` counts."""
-    (to, width), more = value.shape, padding(len(key), _exact)
-    query, keys = query.bfloat16(), _padded(torch.sub(key, mean).mul_(scale).bfloat16(), more)
+def _logistics(query: Tensor, keys: Tensor, value: Tensor, out: Tensor) -> bool:
+    """By products of bfloat16, with keys without their mean and times the scale; False if scores are too large, as for `_powers`."""
+    (to, width), more = value.shape, padding(len(keys), _exact)
+    keys = _padded(keys.contiguous(), more)
     values = keys.new_zeros(to + more, width + 1)
     values[:to, :width] = value
     values[:to, width] = 1  # for the sums of the weights, without those of padding
-    shift = keys.new_full((to + more,), -SHIFT)
+    shift, summed = keys.new_full((to + more,), -SHIFT), out.new_empty(len(query), width + 1)
     for start in range(0, len(query), BLOCK):
         block = few_counts(query[start : start + BLOCK], exact=_exact)
         weights = fused_product(block, keys, shift, ("sigmoid", ""))
-        summed = product(weights, values.t(), None)[: len(out) - start].float()
-        if not summed[:, width].amax() <= LARGEST_LOGISTIC:  # or NaN
+        part = summed[start : start + BLOCK]
+        part.copy_(product(weights, values.t(), None)[: len(part)])
+        if not start and not part[:, width].amax() <= LARGEST_LOGISTIC:  # or NaN: further blocks need not be computed
             return False
-        torch.div(summed[:, :width], summed[:, width:], out=out[start : start + BLOCK])
-    return True
+    torch.div(summed[:, :width], summed[:, width:], out=out)
+    return bool(summed[:, width].amax() <= LARGEST_LOGISTIC)
 
 
 def _powers(query: Tensor, key: Tensor, value: Tensor, scale: float, mean: Tensor, out: Tensor) -> bool:

@@ -154,8 +154,8 @@ class Int8Linear(nn.Module):
             if finish is not None:
                 finish(out)
             return out
-        if 1 < rows <= FEW and product.rounds and is_ordinary_call():
-            levels, step, factors = shared_rows(x, flat, columns, others)
+        if rows > 1 and (rows <= FEW or not product.rounds) and is_ordinary_call():
+            levels, step, factors = shared_rows(x, flat, columns, others, product.rounds)
         else:
             levels, step, factors = rounded_rows(flat, columns, others, product.rounds, reuse=True)
         return added(product.multiply(levels, self.packed), step, factors, exact, finish)

@@ -14,10 +14,13 @@ from notebook_kit import (
     Wav2Vec2Model,
     WhisperConfig,
     WhisperForAudioClassification,
+    WhisperModel,
+    dequantized,
     record_attention,
 )
 from notebook_kit.models import wav2vec2_blocks, whisper
-from notebook_kit.nn import frame_convolutions
+from notebook_kit.nn import few_rows, frame_convolutions
+from notebook_kit.pipelines.quantization import quantized
 
 pytestmark = pytest.mark.skipif(not frame_convolutions.available(), reason="this torch has no such operations")
 
@@ -209,6 +212,30 @@ def spectrogram_encoder():
     return WhisperForAudioClassification(WhisperConfig(**size, **tokens)).encoder
 
 
+@pytest.mark.skipif(not few_rows.available(torch.bfloat16), reason="this processor has no bfloat16")
+def test_whisper_with_8_bits_convolves_in_bfloat16(counted, monkeypatch):
+    config = WhisperConfig(
+        d_model=64,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        max_source_positions=64,
+    )
+    torch.manual_seed(0)
+    exact, x = WhisperModel(config).eval(), torch.randn(2, 80, 128)
+    rounded, found = quantized(exact), {}
+    with torch.no_grad():
+        expected = exact.encoder.convolve(x)
+        for gain in (2.0, 1.0):
+            monkeypatch.setattr(frame_convolutions, "gain_of_rounding", lambda threads, gain=gain: gain)
+            torch.testing.assert_close(exact.encoder.convolve(x), expected, rtol=0, atol=0)
+            found[gain] = rounded.encoder.convolve(x)
+            assert torch.equal(dequantized(rounded).encoder.convolve(x), expected)
+    assert found[2.0].dtype == torch.float32 and torch.equal(found[1.0], expected)
+    assert 1e-4 < (found[2.0] - expected).norm() / expected.norm() < 0.01
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_whisper_gives_the_same_states(counted, monkeypatch, rows):
     torch.manual_seed(0)
@@ -269,6 +296,7 @@ def test_small_inputs_are_not_timed(monkeypatch):
 def test_timing(monkeypatch):
     assert frame_convolutions.ratio(torch.get_num_threads()) > 0
     assert frame_convolutions.group_gain(torch.get_num_threads()) > 0
+    assert (frame_convolutions.gain_of_rounding(torch.get_num_threads()) > 0) == few_rows.available(torch.bfloat16)
     frame_convolutions.ratio.cache_clear()
     monkeypatch.setattr(frame_convolutions, "available", lambda: False)
     assert frame_convolutions.ratio(-1) == 0
