@@ -254,7 +254,9 @@ class Int8Output(Int8Linear):
     """The output layer of a language model that shares its weights with the token embeddings, which stay exact.
 
     The rounded weights choose the likeliest 64 tokens of a step, and the exact ones compute their logits, so that which token is the
-    likeliest does not depend on the rounding of this layer. Calls of more than 64 rows, such as long prompts, stay rounded.
+    likeliest does not depend on the rounding of this layer. Calls of more than 64 rows, such as long prompts, stay rounded. If the
+    columns that are multiplied in float32 hold at most half of the sum of squares, only half of them are: over a whole vocabulary, they
+    take as long as a layer.
 
     Args:
         linear, columns, rows, share: As for `Int8Linear`.
@@ -265,15 +267,17 @@ class Int8Output(Int8Linear):
         >>> _ = torch.manual_seed(0)
         >>> table, output, x = torch.nn.Embedding(500, 64), torch.nn.Linear(64, 500, bias=False), torch.randn(1, 64)
         >>> output.weight = table.weight
-        >>> rounded, exact = Int8Output(output, None, 1, 1.0, table)(x), output(x)
+        >>> rounded, exact = Int8Output(output, None, 1, table)(x), output(x)
         >>> likeliest = exact.topk(10).indices
         >>> torch.allclose(rounded.gather(1, likeliest), exact.gather(1, likeliest), atol=1e-5)
         True
     """
 
     def __init__(
-        self, linear: nn.Module, columns: Tensor | None, rows: int, share: float, embeddings: nn.Module
+        self, linear: nn.Module, columns: Tensor | None, rows: int, embeddings: nn.Module, share: float = 1.0
     ) -> None:
+        if columns is not None and share <= LEAST_SHARE:
+            columns = columns[: (len(columns) + 1) // 2]
         super().__init__(linear, columns, rows, share)
         self._embeddings = (embeddings,)  # in a tuple, as it is a submodule elsewhere
 
@@ -404,11 +408,11 @@ def quantized(model: nn.Module, kind: str = "int8") -> nn.Module:
                 if child not in made:
                     # An encoder of a model that generates reads all of a picture or a recording at once.
                     found = trial.get(child, _Inputs(None, 1.0, 0))
-                    given = child, found.columns, MANY if found.rows >= MANY else rows, found.share
+                    given = child, found.columns, MANY if found.rows >= MANY else rows
                     if shared is not None and child.weight is shared.weight:
-                        made[child] = Int8Output(*given, shared)
+                        made[child] = Int8Output(*given, shared, found.share)
                     else:
-                        made[child] = Int8Linear(*given)
+                        made[child] = Int8Linear(*given, found.share)
                 parent._modules[name] = made[child]
     if not made:
         raise InputError(

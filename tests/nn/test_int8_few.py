@@ -11,7 +11,7 @@ import torch
 from notebook_kit import GPT2Config, GPT2LMHeadModel
 from notebook_kit.nn import int8_few
 from notebook_kit.nn.int8 import MANY, ONE, best_product
-from notebook_kit.pipelines.quantization import LEAST_SHARE, Int8Linear, quantized
+from notebook_kit.pipelines.quantization import LEAST_SHARE, Int8Linear, Int8Output, quantized
 
 
 def given(rows: int, outputs: int = 32, inputs: int = 64, count: int = 3):
@@ -82,6 +82,18 @@ def test_the_share_is_that_of_a_trial(size, uneven):
     layer = quantized(model).transformer.h[0].attn.c_attn
     assert 7 in layer.columns or not uneven
     assert (layer._share > LEAST_SHARE) == uneven and 0 < layer._share < 1
+
+
+@pytest.mark.parametrize("share, count", [(0.6, 5), (0.5, 3), (0.0, 3)])
+def test_output_layers_have_fewer_columns(share, count):
+    table, output = torch.nn.Embedding(500, 64), torch.nn.Linear(64, 500, bias=False)
+    output.weight = table.weight
+    columns, x = torch.tensor([5, 40, 3, 2, 9]), torch.randn(2, 64)
+    with torch.no_grad():
+        layer = Int8Output(output, columns, ONE, table, share)
+        assert torch.equal(layer.columns, columns[:count]), "those with the largest values"
+        assert (layer(x) - output(x)).norm() < 0.02 * output(x).norm()
+    assert len(Int8Output(output, None, ONE, table, share).columns) == 0
 
 
 def test_values_that_are_not_numbers_stay_seen(used):
