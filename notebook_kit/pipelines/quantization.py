@@ -477,7 +477,7 @@ def _trial(model: nn.Module) -> dict[nn.Module, _Inputs]:
         rows = inputs[0].reshape(-1, inputs[0].shape[-1])
         values = rows.abs().amax(dim=0)
         largest[layer] = torch.maximum(largest.get(layer, values), values)
-        squares[layer] = squares.get(layer, 0) + rows.double().square_().sum(dim=0)
+        squares[layer] = squares.get(layer, 0) + torch.linalg.vector_norm(rows, dim=0).square_()
         most_rows[layer] = max(most_rows.get(layer, 0), len(rows))
 
     hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if _rows_of(layer) is not None]
