@@ -20,14 +20,16 @@ from notebook_kit.errors import InputError, a_kind
 from notebook_kit.fields import Activation, Fraction, Layers, NonNegative, Rows, Size
 from notebook_kit.generation.speech import SpeechGenerationMixin
 from notebook_kit.models.bart_blocks import BartAttention, BartDecoder, BartDecoderLayer, BartEncoderLayer
-from notebook_kit.nn.attention import AttentionSite
+from notebook_kit.nn.attention import AttentionSite, is_watched
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
-from notebook_kit.nn.few_rows import one_row
+from notebook_kit.nn.few_rows import is_ordinary_call, one_row
 from notebook_kit.nn.frame_convolutions import convolved, is_fast_call, is_usual, type_for
+from notebook_kit.nn.heap import MOST_AHEAD
 from notebook_kit.nn.layers import OutputOptions, check_length, run_layers, without_dropped
 from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput, SequenceClassifierOutput
+from notebook_kit.nn.rows import any_hook
 from notebook_kit.nn.sound_heads import ForAudioClassification
 from notebook_kit.nn.spec_augment import augmentation_mask
 
@@ -200,13 +202,36 @@ class WhisperEncoder(nn.Module):
         """Encode spectrograms `(batch, bands, frames)`; `attention_mask` is accepted and not used."""
         self.check_features(input_features)
         assert input_features is not None
-        x = self.convolve(input_features.to(self.conv1.weight.dtype))  # (batch, positions, width)
+        config, given = self.config, input_features.to(self.conv1.weight.dtype)
+        attentions = config.output_attentions if output_attentions is None else output_attentions
+        states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if attentions or states or not self.is_divisible(given):
+            return self.encode(given, output_attentions=attentions, output_hidden_states=states)
+        parts = given.split(self.recordings_at_once(given.element_size()))
+        found = [self.encode(part, output_attentions=False, output_hidden_states=False) for part in parts]
+        return (
+            found[0]
+            if len(found) == 1
+            else BaseModelOutput(last_hidden_state=torch.cat([part.last_hidden_state for part in found]))
+        )
+
+    def encode(self, spectrograms: Tensor, **options: bool) -> BaseModelOutput:
+        """The output for spectrograms that have been checked."""
+        x = self.convolve(spectrograms)  # (batch, positions, width)
         x = self.dropout(x + self.embed_positions.weight)
         drop = self.config.encoder_layerdrop if self.training else 0.0
         layers, sites = without_dropped(self.layers, self.sites, drop)
-        options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         x, states, attentions = run_layers(self, layers, sites, x, None, final=self.layer_norm, **options)
         return BaseModelOutput(last_hidden_state=x, hidden_states=states, attentions=attentions)
+
+    def is_divisible(self, x: Tensor) -> bool:
+        """Whether nobody sees that a batch is encoded in parts, on a CPU, without gradients."""
+        return is_ordinary_call() and x.device.type == "cpu" and not is_watched() and not any_hook(self.modules())
+
+    def recordings_at_once(self, bytes_per_number: int) -> int:
+        """So many that a layer's largest result comes from the heap. New memory for each would take up to a quarter of the time."""
+        largest = self.config.max_source_positions * self.config.encoder_ffn_dim * bytes_per_number
+        return max(MOST_AHEAD // largest, 1)
 
     def convolve(self, spectrograms: Tensor) -> Tensor:
         """`(batch, bands, frames)` to `(batch, positions, width)`, half as many."""

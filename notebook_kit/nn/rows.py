@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from notebook_kit.nn.attention import is_watched
 
-__all__ = ["FIRST", "only_seen_here", "reading", "rows_for", "rows_of_scores", "select_rows"]
+__all__ = ["FIRST", "any_hook", "only_seen_here", "reading", "rows_for", "rows_of_scores", "select_rows"]
 
 FIRST = slice(0, 1)
 """The row of the class token."""
@@ -58,19 +58,29 @@ def rows_for(layer: Callable[..., Tensor]) -> slice | None:
     forward = getattr(layer, "forward", layer)
     code = getattr(getattr(forward, "__func__", forward), "__code__", None)
     takes_rows = code is not None and "rows" in code.co_varnames[: code.co_argcount]
-    return rows if takes_rows and isinstance(layer, nn.Module) and not _any_hook(layer.modules()) else None
+    return rows if takes_rows and isinstance(layer, nn.Module) and not any_hook(layer.modules()) else None
 
 
 def only_seen_here(head: nn.Module, backbone: nn.Module) -> bool:
     """Whether nobody but the head can see the rows of the backbone's states, apart from its layers."""
-    if torch.compiler.is_compiling() or is_watched() or nn.modules.module._has_any_global_hook():
+    if torch.compiler.is_compiling() or is_watched():
         return False
     parts = (backbone, *backbone.children(), *head.children())
-    return all(type(part).__module__.startswith(_OURS) for part in parts) and not _any_hook(parts)
+    return all(type(part).__module__.startswith(_OURS) for part in parts) and not any_hook(parts)
 
 
-def _any_hook(modules: Iterable[nn.Module]) -> bool:
-    return any(
+def any_hook(modules: Iterable[nn.Module]) -> bool:
+    """Whether a hook sees what one of these modules gets or returns.
+
+    Example:
+        >>> from torch import nn
+        >>> from notebook_kit.nn.rows import any_hook
+        >>> layer = nn.Linear(2, 2)
+        >>> handle = layer.register_forward_hook(lambda *given: None)
+        >>> any_hook([layer])
+        True
+    """
+    return nn.modules.module._has_any_global_hook() or any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
         for module in modules
     )
