@@ -67,7 +67,7 @@ def _indices(matrices: int, few: int, count: int) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False), torch.device("cpu"):
         rows = torch.arange(matrices * count).view(matrices, 1, count)
         starts = torch.arange(0, matrices * few * count + 1, count)
-        return rows.expand(matrices, few, count).reshape(-1), starts
+        return rows.repeat(1, few, 1).view(-1), starts
 
 
 def in_bytes(rows: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from notebook_kit.nn import weighted_sums as module
 from notebook_kit.nn.weighted_sums import available, in_bytes, in_floats, weighted_sums
 
-SIZES = [(1, 1, 1, 1), (6, 1, 1500, 64), (4, 1, 64, 777), (2, 5, 33, 7), (0, 1, 5, 3), (3, 0, 5, 3)]
+SIZES = [(1, 1, 1, 1), (6, 1, 1500, 64), (4, 1, 64, 777), (2, 5, 33, 7), (1, 5, 1, 7), (0, 1, 5, 3), (3, 0, 5, 3)]
 
 
 def weights_and_rows(matrices, few, count, width):
