@@ -24,6 +24,7 @@ from notebook_kit.nn.frame_convolutions import (
     is_fast_group_call,
     is_usual,
     normalized_convolved,
+    type_for,
 )
 from notebook_kit.nn.layers import (
     activated,
@@ -193,16 +194,19 @@ class ConvolutionLayer(nn.Module):
             self.layer_norm = norm
         self.activation = activation(config.feat_extract_activation)
 
-    def fast(self, x: Tensor) -> Tensor:
-        """The same for `(batch, time, channels)`, or `(batch, samples)` in the first layer, for which `is_fast_call` holds."""
+    def fast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same for `(batch, time, channels)`, or `(batch, samples)` in the first layer, for which `is_fast_call` holds. Convolutions of
+        channels are computed in `dtype`, and norms in float32.
+        """
         norm = getattr(self, "layer_norm", None)
         if isinstance(norm, nn.GroupNorm):
             time = frames_after(x.shape[1], self.conv.kernel_size, self.conv.stride)
             return normalized_convolved(x, self.conv, norm, self.activation, padding(time, _exact))
-        x = x if x.dim() == 3 else x[..., None]
+        if x.dim() == 2:
+            x, dtype = x[..., None], torch.float32
         if norm is None:
-            return convolved(x, self.conv, self.activation)
-        return self.activation(norm(convolved(x, self.conv)))
+            return convolved(x, self.conv, self.activation, dtype)
+        return self.activation(norm(convolved(x, self.conv, None, dtype).float()))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -220,7 +224,9 @@ _exact: set[int] = set()
 
 
 class FeatureEncoder(nn.Module):
-    """A stack of convolutions: samples `(batch, samples)` to `(batch, frames, channels)`."""
+    """A stack of convolutions: samples `(batch, samples)` to `(batch, frames, channels)`; if not `exact`, in bfloat16 where that
+    is faster.
+    """
 
     def __init__(self, config) -> None:
         super().__init__()
@@ -236,7 +242,7 @@ class FeatureEncoder(nn.Module):
         self.kernels, self.strides = config.conv_kernel, config.conv_stride
         self.is_local = config.feat_extract_norm == "layer"
 
-    def forward(self, input_values: Tensor) -> Tensor:
+    def forward(self, input_values: Tensor, exact: bool = True) -> Tensor:
         layers: Iterable[Any] = self.conv_layers
         T, modules = input_values.shape[1], tuple(self.conv_layers.modules())
         if not is_bare_call(input_values, *modules) or not all(map(_is_usual, layers)):
@@ -248,11 +254,12 @@ class FeatureEncoder(nn.Module):
         x = F.pad(input_values, (0, padding(T, _exact_samples))) if self.is_local else input_values
         frames = frames_after(T, self.kernels, self.strides)
         if is_fast_call(input_values, *modules):
+            dtype = type_for(exact)
             for index, layer in enumerate(layers):
-                x = layer.fast(x)
+                x = layer.fast(x, dtype)
                 if index == 0:
                     x = F.pad(x, (0, 0, 0, padding(x.shape[1], _exact)))
-            return x[:, :frames]
+            return x[:, :frames].float()
         x = x[:, None]
         for layer in layers:
             x = layer(x)

@@ -3,7 +3,8 @@
 Weights are rounded once, with one scale per output; activations are rounded at run time, with one scale and one shift per
 token. So the result for a token does not depend on the rest of the batch (except for an occasional value that rounds the
 other way). Products are summed as integers, by the fastest way that this processor computes exactly: see `nn/int8.py`. Large
-tables of token embeddings are rounded too, unless the output layer reads their exact weights. All other layers stay in float32.
+tables of token embeddings are rounded too, unless the output layer reads their exact weights. All other layers stay in float32,
+except that attention to long inputs and convolutions over time are computed in bfloat16 where that is faster.
 A step of generation multiplies few rows, and keeps them in bfloat16 where that is faster, with a second copy of the 8-bit weights, of
 matrices of up to two million: see `nn/int8_few.py`. What an encoder-decoder keeps of its encoder for these steps is rounded to 8 bits
 too: see `nn/few_queries.py`.

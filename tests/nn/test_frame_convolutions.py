@@ -213,6 +213,34 @@ def spectrogram_encoder():
 
 
 @pytest.mark.skipif(not few_rows.available(torch.bfloat16), reason="this processor has no bfloat16")
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("act", ["gelu", "relu"])
+def test_recordings_with_8_bits_are_convolved_in_bfloat16(counted, monkeypatch, norm, act):
+    torch.manual_seed(0)
+    settings = {**TINY, "feat_extract_norm": norm, "feat_extract_activation": act, "conv_bias": True}
+    exact = Wav2Vec2Model(Wav2Vec2Config(**settings)).eval()
+    for parameter in exact.feature_extractor.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    rounded, x, types = quantized(exact), torch.randn(2, 700), []
+    compute = frame_convolutions._convolution
+    monkeypatch.setattr(
+        frame_convolutions, "_convolution", lambda x, *given: types.append(x.dtype) or compute(x, *given)
+    )
+    found = {}
+    with torch.no_grad():
+        expected = exact(x).extract_features
+        for gain in (2.0, 1.0):
+            types.clear()
+            monkeypatch.setattr(frame_convolutions, "gain_of_rounding", lambda threads, gain=gain: gain)
+            found[gain] = rounded(x).extract_features
+            rounds = torch.bfloat16 if gain > 1 else torch.float32
+            assert types == [*([torch.float32] if norm == "layer" else []), rounds, rounds]
+            assert torch.equal(dequantized(rounded)(x).extract_features, expected)
+    assert found[2.0].dtype == torch.float32 and torch.equal(found[1.0], expected)
+    assert 1e-4 < (found[2.0] - expected).norm() / expected.norm() < 0.02
+
+
+@pytest.mark.skipif(not few_rows.available(torch.bfloat16), reason="this processor has no bfloat16")
 def test_whisper_with_8_bits_convolves_in_bfloat16(counted, monkeypatch):
     config = WhisperConfig(
         d_model=64,
