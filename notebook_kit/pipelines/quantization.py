@@ -212,13 +212,21 @@ class Int8Linear(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[f"{prefix}weight"] = self.product.unpack(self.packed)  # int8
+        destination[f"{prefix}share"] = self.scale.new_tensor(self._share)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         given = dict(state_dict)
-        rounded = given.pop(f"{prefix}weight", None)
-        columns = given.get(f"{prefix}columns")
-        if columns is not None and columns.shape == self.columns.shape and not torch.equal(columns, self.columns):
-            self.columns = self.columns.clone()  # other layers may have the same tensor, and keep theirs
+        rounded, share = (given.pop(f"{prefix}{name}", None) for name in ("weight", "share"))
+        columns, exact = (given.get(f"{prefix}{name}") for name in ("columns", "exact"))
+        if (
+            columns is not None
+            and exact is not None
+            and exact.shape == (columns.numel() + 2, self.out_features)
+            and not torch.equal(columns, self.columns)
+        ):
+            # Of another number where they hold another share. Other layers may have the same tensor, and keep theirs.
+            self.columns = self.columns.new_empty(columns.shape)
+            self.exact = self.exact.new_empty(exact.shape)
         super()._load_from_state_dict(given, prefix, *others)
         _, _, missing, _, errors = others
         if rounded is None:
@@ -229,6 +237,7 @@ class Int8Linear(nn.Module):
                 f"{(self.out_features, self.in_features)}, from the state_dict of a model with 8-bit weights."
             )
         else:
+            self._share = 1.0 if share is None else float(share)  # without it, the columns stay exact
             self._pack(rounded, int(rounded.abs().max()) if rounded.numel() else 0)
 
     def _pack(self, rounded: Tensor, levels: int) -> None:

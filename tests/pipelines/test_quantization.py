@@ -19,6 +19,8 @@ from notebook_kit import (
     BertConfig,
     EncoderDecoderConfig,
     EncoderDecoderModel,
+    GPT2Config,
+    GPT2LMHeadModel,
     ablate_heads,
     pipeline,
     record_attention,
@@ -178,6 +180,32 @@ def test_weights_are_in_the_state_dict():
         edit(state)
         with pytest.raises(RuntimeError, match=r"0\.weight"):
             second.load_state_dict(state)
+
+
+def test_weights_of_a_model_with_other_states_are_loaded():
+    models = []
+    for factor in (1.0, 60.0):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(n_embd=192, n_layer=1, n_head=2, vocab_size=99, n_positions=16)).eval()
+        with torch.no_grad():
+            model.transformer.ln_f.weight[5] *= factor  # one column of the states holds most of the sum of squares
+        models.append(quantized(model))
+    assert len({len(model.lm_head.columns) for model in models}) == 2, "not the same number of exact columns"
+    ids = torch.tensor([[5, 6, 7]])
+    for source, target in (models, models[::-1]):
+        loaded = copy.deepcopy(target)
+        loaded.load_state_dict(source.state_dict())
+        for given in (ids, ids[:, :1]):
+            assert torch.equal(loaded(given).logits, source(given).logits)
+        assert loaded.lm_head._share == pytest.approx(source.lm_head._share)
+
+
+def test_exact_columns_of_another_number_do_not_half_load():
+    layers = [Int8Linear(nn.Linear(48, 32), torch.arange(count)) for count in (2, 3)]
+    state = layers[0].state_dict()
+    del state["exact"]
+    with pytest.raises(RuntimeError, match="exact"):
+        layers[1].load_state_dict(state)
 
 
 @pytest.mark.parametrize("rows", [int8.ONE, int8.MANY])
