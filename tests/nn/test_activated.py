@@ -279,7 +279,7 @@ def test_layers_derived_from_8_bit_layers():
     output = nn.Linear(36, 20)
     output.weight = table.weight
     with torch.no_grad():
-        for layer in (Int8Adapter(a_layer()), Int8Output(output, None, 1, 1.0, table)):
+        for layer in (Int8Adapter(a_layer()), Int8Output(output, None, 1, table)):
             torch.testing.assert_close(activated(layer, F.gelu, X), F.gelu(layer(X)))
 
 
