@@ -53,6 +53,8 @@ FEWEST_VECTORS = 2048
 EXACT_TOKENS, EXACT_ROWS = 64, 64
 # One in so many input columns, the one with the largest values, is multiplied in float32.
 COLUMNS_PER_EXACT = 24
+# One row is multiplied with this before FBGEMM rounds it, whose steps are at least 6e-5: the states may be much smaller.
+RAISED = 2.0**10
 # Columns that hold at most this share of the sum of squares are rounded with the others where states are not.
 LEAST_SHARE = 0.5
 
@@ -76,6 +78,7 @@ class Int8Linear(nn.Module):
 
     scale: Tensor
     rounded: Tensor
+    raised: Tensor
     columns: Tensor
     exact: Tensor
     one: Tensor
@@ -96,6 +99,7 @@ class Int8Linear(nn.Module):
             weight = weight.detach().float()
             self.register_buffer("columns", columns)
             self.register_buffer("rounded", torch.ones_like(weight[0]).index_fill(0, columns, 0.0))  # the other columns
+            self.register_buffer("raised", RAISED * self.rounded, persistent=False)
             self.register_buffer("one", weight.new_ones(1), persistent=False)
             self.register_buffer("zeros", weight.new_zeros(self.in_features), persistent=False)
             exact, weight = weight[:, columns], weight.index_fill(1, columns, 0.0)
@@ -137,6 +141,7 @@ class Int8Linear(nn.Module):
         columns: Any = own["columns"]
         others: Any = own["rounded"]
         exact: Any = own["exact"]
+        raised: Any = own["raised"]
         # An ordinary call before sizes, on which a graph must not depend.
         if self._rows == ONE and is_ordinary_call() and rows <= int8_few.MOST_ROWS:
             few = self._few.get((rows, torch.get_num_threads()), ())
@@ -148,10 +153,10 @@ class Int8Linear(nn.Module):
                     finish(out)
                 return out
         if rows == 1 and product.one_row is not None:
-            out = product.one_row(flat * others if columns.shape[0] else flat, self.packed)
+            out = product.one_row(flat * raised, self.packed)
             # 1, or NaN if a value is NaN or infinite, which FBGEMM would round to a finite number.
             one = torch.addmv(self.one, flat, self.zeros).view(1, 1)
-            out.addmm_(torch.cat((flat.index_select(1, columns), one), dim=1), exact[1:])
+            out.addmm_(torch.cat((flat.index_select(1, columns), one), dim=1), exact[1:], beta=1 / RAISED)
             if finish is not None:
                 finish(out)
             return out
@@ -247,7 +252,7 @@ class Int8Linear(nn.Module):
             rounded = (rounded / ratio).round().to(torch.int8)
             self.scale *= ratio
             self.exact[0] = rounded.sum(dim=1).float() * self.scale
-        self._few = {}
+        self._few, self.raised = {}, RAISED * self.rounded
         self.packed = _packed(self.product, rounded, self.scale)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -44,6 +44,22 @@ def test_a_layer_is_near_the_exact_one(shape, bias):
     assert torch.allclose(rounded, linear(x), atol=0.03)
 
 
+@pytest.mark.parametrize("product", int8._candidates(), ids=lambda product: product.name)
+@pytest.mark.parametrize("columns", [None, torch.tensor([3, 40])])
+@pytest.mark.parametrize("size", [1e10, 1.0, 1e-3, 1e-5])
+def test_states_of_any_size_have_as_many_steps(product, columns, size, monkeypatch):
+    if not int8._is_exact(product):
+        pytest.skip("not on this processor")
+    monkeypatch.setattr("notebook_kit.pipelines.quantization.best_product", lambda rows=int8.MANY: product)
+    torch.manual_seed(0)
+    linear, x = nn.Linear(512, 100, bias=False), size * torch.randn(3, 512)
+    layer = Int8Linear(linear, columns)
+    for given in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        for rows in (x, x[:1]):
+            expected = linear(rows)
+            assert (given(rows) - expected).norm() < 0.02 * expected.norm()
+
+
 def test_rows_of_zeros_stay_numbers():
     assert torch.isfinite(Int8Linear(torch.nn.Linear(32, 16))(torch.zeros(3, 32))).all()
 
