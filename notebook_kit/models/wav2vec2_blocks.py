@@ -23,8 +23,10 @@ from notebook_kit.nn.frame_convolutions import (
     is_fast_call,
     is_fast_group_call,
     is_usual,
+    laid_out,
     normalized_convolved,
     type_for,
+    with_norm,
 )
 from notebook_kit.nn.layers import (
     activated,
@@ -36,7 +38,7 @@ from notebook_kit.nn.layers import (
     without_dropped,
 )
 from notebook_kit.nn.masks import padding_mask
-from notebook_kit.nn.row_counts import padding
+from notebook_kit.nn.row_counts import in_parts, padding
 
 __all__ = [
     "FeatureEncoder",
@@ -194,19 +196,14 @@ class ConvolutionLayer(nn.Module):
             self.layer_norm = norm
         self.activation = activation(config.feat_extract_activation)
 
-    def fast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The same for `(batch, time, channels)`, or `(batch, samples)` in the first layer, for which `is_fast_call` holds. Convolutions of
-        channels are computed in `dtype`, and norms in float32.
+    def fast(self, x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same for `(batch, time, channels)`, for which `is_fast_call` holds, and the weight by `laid_out`. The convolution is
+        computed in `dtype`, and a norm in float32.
         """
         norm = getattr(self, "layer_norm", None)
-        if isinstance(norm, nn.GroupNorm):
-            time = frames_after(x.shape[1], self.conv.kernel_size, self.conv.stride)
-            return normalized_convolved(x, self.conv, norm, self.activation, padding(time, _exact))
-        if x.dim() == 2:
-            x, dtype = x[..., None], torch.float32
         if norm is None:
-            return convolved(x, self.conv, self.activation, dtype)
-        return self.activation(norm(convolved(x, self.conv, None, dtype).float()))
+            return convolved(x, self.conv, self.activation, dtype, weight)
+        return self.activation(norm(convolved(x, self.conv, None, dtype, weight).float()))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -220,7 +217,11 @@ class ConvolutionLayer(nn.Module):
 
 # Numbers of samples and of frames that are not padded: oneDNN keeps each compiled convolution.
 _exact_samples: set[int] = set()
+_exact_positions: set[int] = set()
 _exact: set[int] = set()
+
+FRAMES, STEP = 128, 16
+"""How many frames are computed at once, and what the rest is padded to a multiple of."""
 
 
 class FeatureEncoder(nn.Module):
@@ -250,20 +251,57 @@ class FeatureEncoder(nn.Module):
             for layer in layers:
                 x = layer(x)
             return x.transpose(1, 2)
+        if is_fast_call(input_values, *modules):
+            return self._fast(input_values, type_for(exact))
         # The first frames of each convolution do not depend on zeros after them; a norm over time does.
         x = F.pad(input_values, (0, padding(T, _exact_samples))) if self.is_local else input_values
-        frames = frames_after(T, self.kernels, self.strides)
-        if is_fast_call(input_values, *modules):
-            dtype = type_for(exact)
-            for index, layer in enumerate(layers):
-                x = layer.fast(x, dtype)
-                if index == 0:
-                    x = F.pad(x, (0, 0, 0, padding(x.shape[1], _exact)))
-            return x[:, :frames].float()
         x = x[:, None]
         for layer in layers:
             x = layer(x)
-        return x[..., :frames].transpose(1, 2)
+        return x[..., : frames_after(T, self.kernels, self.strides)].transpose(1, 2)
+
+    def _fast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same for samples for which `is_fast_call` holds: a few frames at a time, which are few lengths and little memory.
+
+        All recordings are read as one, each padded to whole frames. The frames that mix two of them are left out.
+        """
+        B, T = x.shape
+        layers: Any = self.conv_layers
+        first, kernel, stride = layers[0], self.kernels[0], self.strides[0]
+        frames = frames_after(T, self.kernels, self.strides)
+        # In frames of the first layer: from one frame of the last to the next, and what one of them depends on.
+        hop, seen = math.prod(self.strides[1:]), 1
+        for wide, step in zip(self.kernels[:0:-1], self.strides[:0:-1], strict=True):
+            seen = (seen - 1) * step + wide
+        seams = (
+            math.ceil(((seen - 1) * stride + kernel) / (hop * stride)) - 1
+        )  # last frames, which depend on two recordings
+        width = frames + seams
+        y, total = x.new_empty(B * width, layers[-1].conv.out_channels), B * width - seams
+        with_norms: list[Tensor] = []
+        if not self.is_local:
+            x = x - x.mean(dim=1, keepdim=True)
+            with_norms = [with_norm(samples, first.conv, first.layer_norm) for samples in x]
+        x = F.pad(x, (0, width * hop * stride - T)).flatten()
+        weights: dict[Any, Tensor] = {}
+        for start in range(0, total, FRAMES):
+            left = min(FRAMES, total - start)
+            size = left if left == FRAMES else left + padding(left, _exact, STEP)
+            begin, count = start * hop, (size - 1) * hop + seen
+            samples = x[begin * stride :][: (count - 1) * stride + kernel]
+            part = F.pad(samples, (0, (count - 1) * stride + kernel - len(samples)))
+            if self.is_local:
+                part, rest = part[None, :, None], layers
+            else:
+                part = normalized_convolved(part, with_norms, stride, width * hop, begin, first.activation)[None]
+                rest = layers[1:]
+            for layer in rest:
+                kind = torch.float32 if layer is first else dtype  # a convolution of samples stays exact
+                if layer not in weights:
+                    weights[layer] = laid_out(layer.conv, part.shape[1], kind)
+                part = layer.fast(part, weights[layer], kind)
+            y[start : start + left] = part[0, :left]
+        return y.view(B, width, -1)[:, :frames]
 
 
 def _is_usual(layer: Any) -> bool:
@@ -314,13 +352,14 @@ class PositionalConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # A subclass, such as one with a parametrization, may compute something else.
         if type(self.conv) is NormalizedConvolution and is_fast_group_call(x, self.conv):
-            return self.activation(self.conv.fast(x))
+            return in_parts(self.activation, self.conv.fast(x).flatten(0, 1)).view_as(x)
         T = x.shape[1]
         x = x.transpose(1, 2)
         x = x if self.batch_norm is None else self.batch_norm(x)
-        if is_bare_call(x, *self.modules()):
-            x = F.pad(x, (0, padding(T, _exact)))  # as the convolution does
-        return self.activation(self.conv(x))[..., :T].transpose(1, 2)
+        if not is_bare_call(x, *self.modules()):
+            return self.activation(self.conv(x))[..., :T].transpose(1, 2)
+        x = F.pad(x, (0, padding(T, _exact_positions, None if T >= 256 else 32)))  # as the convolution does
+        return torch.cat([self.activation(self.conv(row)) for row in x.split(1)])[..., :T].transpose(1, 2)
 
 
 class FrameAttention(nn.Module):

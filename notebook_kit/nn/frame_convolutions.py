@@ -12,7 +12,7 @@ or transformed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from notebook_kit.nn.few_rows import available as products_available
 from notebook_kit.nn.few_rows import best_time, is_bare, is_ordinary_call, is_plain, product
-from notebook_kit.nn.row_counts import padding
+from notebook_kit.nn.row_counts import in_parts
 
 __all__ = [
     "available",
@@ -31,8 +31,10 @@ __all__ = [
     "is_fast_call",
     "is_fast_group_call",
     "is_usual",
+    "laid_out",
     "normalized_convolved",
     "type_for",
+    "with_norm",
 ]
 
 LEAST_GAIN = 1.1
@@ -43,7 +45,11 @@ _exact: set[int] = set()  # numbers of rows, apart from those of linear layers
 
 
 def convolved(
-    x: Tensor, conv: nn.Conv1d, act: Callable[[Tensor], Tensor] | None = None, dtype: torch.dtype = torch.float32
+    x: Tensor,
+    conv: nn.Conv1d,
+    act: Callable[[Tensor], Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """`act(conv(x))` without gradients, where the channels of a moment are next to each other in memory.
 
@@ -52,6 +58,7 @@ def convolved(
         conv: A convolution, with zeros as padding if any.
         act: The activation; None for none.
         dtype: The type in which to compute; see `type_for`.
+        weight: The weight of the convolution by `laid_out` in this type, for several calls.
 
     Returns:
         `(batch, time, channels)`, of this type.
@@ -65,7 +72,7 @@ def convolved(
         True
     """
     fused, bias = act is F.gelu, None if conv.bias is None else conv.bias.to(dtype)
-    x, weight = x.to(dtype), conv.weight.to(dtype)
+    x, weight = x.to(dtype), conv.weight.to(dtype) if weight is None else weight
     y = _convolution(x, weight, bias, conv.stride[0], "gelu" if fused else "none", int(conv.padding[0]))
     return y if fused or act is None else act(y)
 
@@ -85,49 +92,90 @@ def type_for(exact: bool) -> torch.dtype:
     return torch.bfloat16 if is_faster else torch.float32
 
 
-def normalized_convolved(
-    samples: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm, act: Callable[[Tensor], Tensor], more: int = 0
-) -> Tensor:
-    """`act(norm(conv(samples)))` for one input channel and one group per channel, which normalizes each channel over time.
+def laid_out(conv: nn.Conv1d, time: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A copy of its weight in the memory layout of oneDNN, which every call of `convolved` would make otherwise.
+
+    Args:
+        conv: A convolution.
+        time: The length of the inputs, for which the layout is chosen. It can be used for others.
+        dtype: The type in which to compute.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.frame_convolutions import convolved, laid_out
+        >>> conv, x = torch.nn.Conv1d(8, 16, 3), torch.randn(1, 50, 8)
+        >>> with torch.no_grad():
+        ...     torch.allclose(convolved(x, conv, weight=laid_out(conv, 50)), convolved(x, conv), atol=1e-5)
+        True
+    """
+    size = [1, conv.in_channels, 1, time]
+    given = [0, int(conv.padding[0])], [1, conv.stride[0]], [1, 1], 1, size
+    return torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach().to(dtype)[:, :, None], *given)
+
+
+def with_norm(samples: Tensor, conv: nn.Conv1d, norm: nn.GroupNorm) -> Tensor:
+    """The weights with which `normalized_convolved` computes `norm(conv(samples))`, for one input channel and one group per channel,
+    which normalizes each channel over time.
 
     The mean and the variance of each channel follow from those of the stretches of samples that the kernel covers, so the norm becomes
     part of the weights.
 
     Args:
-        samples: `(batch, samples)`, for which `is_fast_call` holds.
-        conv, norm, act: The layers, without padding.
-        more: Frames without meaning to add at the end, for a length that has been met before.
+        samples: `(samples,)` of a whole recording with a mean of 0, as the norm removes any offset, which would only cost digits.
+        conv, norm: The layers, without padding, for which `is_fast_call` holds.
 
     Returns:
-        `(batch, time + more, channels)`.
-
-    Example:
-        >>> import torch
-        >>> from notebook_kit.nn.frame_convolutions import normalized_convolved
-        >>> conv, norm, x = torch.nn.Conv1d(1, 16, 10, stride=5), torch.nn.GroupNorm(16, 16), torch.randn(2, 500)
-        >>> with torch.no_grad():
-        ...     fast, plain = normalized_convolved(x, conv, norm, torch.relu), norm(conv(x[:, None])).relu()
-        ...     torch.allclose(fast, plain.transpose(1, 2), atol=1e-5)
-        True
+        `(kernel + 1, channels)`. The last row is the bias: to start from it would take one more pass over the result.
     """
-    samples = samples - samples.mean(dim=1, keepdim=True)  # the norm removes any offset, which would only cost digits
-    stretches = samples.unfold(1, conv.kernel_size[0], conv.stride[0])  # (B, time, kernel)
-    wide, weight = stretches.double(), conv.weight[:, 0].double()  # (channels, kernel)
-    mean = wide.mean(dim=1, keepdim=True)  # (B, 1, kernel)
+    wide, weight = samples.unfold(0, conv.kernel_size[0], conv.stride[0]).double(), conv.weight[:, 0].double()
+    mean = wide.mean(dim=0)  # (kernel,)
     wide = wide - mean
-    spread = wide.transpose(1, 2) @ wide / wide.shape[1]  # (B, kernel, kernel)
-    variance = ((weight @ spread) * weight).sum(dim=2)  # (B, channels)
+    spread = wide.t() @ wide / len(wide)  # (kernel, kernel)
+    variance = ((weight @ spread) * weight).sum(dim=1)  # (channels,)
     scale = torch.rsqrt(variance.clamp_min_(0) + norm.eps)
     if norm.affine:
         scale = scale * norm.weight
-    weight = weight * scale[:, :, None]  # (B, channels, kernel); a bias of the convolution is removed by the norm
-    bias = -(mean @ weight.transpose(1, 2))  # (B, 1, channels)
+    weight = weight * scale[:, None]  # (channels, kernel); a bias of the convolution is removed by the norm
+    bias = -(weight @ mean)
     if norm.affine:
         bias = bias + norm.bias
-    # The bias as one more weight: to start from it would take one more pass over the result.
-    y = torch.bmm(
-        F.pad(stretches, (0, 1, 0, more), value=1.0), torch.cat((weight.transpose(1, 2), bias), dim=1).float()
-    )
+    return torch.cat((weight.t(), bias[None])).float()
+
+
+def normalized_convolved(
+    samples: Tensor, weights: Sequence[Tensor], stride: int, frames: int, begin: int, act: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """`act(norm(conv(samples)))` for a stretch of recordings that follow each other.
+
+    Args:
+        samples: `(samples,)`.
+        weights: Of each recording, from `with_norm`.
+        stride: Of the convolution.
+        frames: From the beginning of a recording to that of the next one.
+        begin: Where in all of the recordings the stretch begins, in frames.
+        act: The activation.
+
+    Returns:
+        `(time, channels)`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.frame_convolutions import normalized_convolved, with_norm
+        >>> conv, norm, x = torch.nn.Conv1d(1, 16, 10, stride=5), torch.nn.GroupNorm(16, 16), torch.randn(500)
+        >>> x -= x.mean()
+        >>> with torch.no_grad():
+        ...     fast = normalized_convolved(x, [with_norm(x, conv, norm)], 5, 99, 0, torch.relu)
+        ...     torch.allclose(fast, norm(conv(x[None])[None]).relu()[0].t(), atol=1e-5)
+        True
+    """
+    stretches = F.pad(samples.unfold(0, len(weights[0]) - 1, stride), (0, 1), value=1.0)  # (time, kernel + 1)
+    y, ends = samples.new_empty(len(stretches), weights[0].shape[1]), [frames * (i + 1) for i in range(len(weights))]
+    ends[-1] = begin + len(y)
+    start = begin
+    for weight, end in zip(weights, ends, strict=True):
+        if start < (end := min(end, begin + len(y))):
+            torch.mm(stretches[start - begin : end - begin], weight, out=y[start - begin : end - begin])
+            start = end
     return torch.ops.aten.gelu_(y) if act is F.gelu else act(y)
 
 
@@ -158,18 +206,19 @@ def group_convolved(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int)
     rows = padded.permute(2, 0, 1, 3).contiguous()  # (groups, B, padded time, width)
     matrices = weight.view(groups, width, width, kernel).transpose(2, 3).reshape(groups, width, kernel * width)
     y = x.new_empty(B, T, C)
-    stretch = x.new_zeros(T + padding(T, _exact), kernel * width)
+    stretch = x.new_empty(T, kernel * width)
     for group in range(groups):
         part = slice(group * width, (group + 1) * width)
         for row in range(B):
             # Rows that overlap in memory: what the kernel covers at each frame. oneDNN needs them apart.
-            stretch[:T] = rows[group, row].as_strided((T, kernel * width), (width, 1))
-            y[row, :, part] = product(stretch, matrices[group], None if bias is None else bias[part])[:T]
+            stretch.copy_(rows[group, row].as_strided((T, kernel * width), (width, 1)))
+            multiply = partial(product, weight=matrices[group], bias=None if bias is None else bias[part])
+            y[row, :, part] = in_parts(multiply, stretch, _exact)
     return y
 
 
 def is_fast_call(x: Tensor, *layers: nn.Module) -> bool:
-    """Whether `convolved` and `normalized_convolved` take an input and these layers, and are expected to be faster.
+    """Whether `convolved` and `with_norm` take an input and these layers, and are expected to be faster.
 
     False if a layer has a hook or another `forward`, which would not be called, and for convolutions of other kinds.
 
@@ -225,7 +274,7 @@ _FORWARDS = {kind: kind.forward for kind in (nn.Conv1d, nn.GroupNorm)}  # which 
 
 
 def is_usual(conv: nn.Module, norm: nn.Module | None, zeros: int = 0) -> bool:
-    """Whether `convolved`, or with one group per channel `normalized_convolved`, compute what these layers do.
+    """Whether `convolved`, or with one group per channel `with_norm`, compute what these layers do.
 
     Not for layers of other classes, which may do more: a convolution with an adapter, for example.
 
@@ -303,12 +352,14 @@ def available() -> bool:
     if not products_available():
         return False
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
-    x, weight = draw(2, 20, 16), draw(24, 16, 3)
+    x, conv = draw(2, 20, 16), nn.Conv1d(16, 24, 3, stride=2, bias=False, dtype=torch.float32, device="cpu")
     try:
         with torch.inference_mode():
+            weight = conv.weight.copy_(draw(24, 16, 3))
             found = (
                 torch.ops.aten.gelu_(_convolution(x, weight, None, 2, "none")),
                 _convolution(x, weight, None, 2, "gelu"),
+                _convolution(x, laid_out(conv, 20), None, 2, "gelu"),
             )
             expected = F.gelu(F.conv1d(x.transpose(1, 2), weight, stride=2)).transpose(1, 2)
         return all(torch.allclose(one, expected, atol=1e-5) for one in found)
@@ -319,7 +370,7 @@ def available() -> bool:
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, act: str, zeros: int = 0) -> Tensor:
     y = torch.ops.mkldnn._convolution_pointwise(
         x.transpose(1, 2)[:, :, None],  # (B, channels, 1, time), of channels that are next to each other
-        weight[:, :, None],
+        weight if weight.is_mkldnn else weight[:, :, None],
         bias,
         [0, zeros],
         [1, stride],

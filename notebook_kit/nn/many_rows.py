@@ -40,7 +40,7 @@ from notebook_kit.nn.few_rows import (
 )
 from notebook_kit.nn.heap import LEAST_ROWS, keep_freed_memory
 from notebook_kit.nn.outputs import BaseModelOutput
-from notebook_kit.nn.row_counts import few_counts
+from notebook_kit.nn.row_counts import in_parts
 
 __all__ = [
     "FastProducts",
@@ -55,6 +55,7 @@ __all__ = [
 LEAST_GAIN = 1.1
 LEAST_WORK = 1 << 27  # multiplications of a call, for which looking at every operation costs less than is gained
 LEAST_PRODUCT = 1 << 22  # multiplications of one product
+SMALL = 1 << 17  # weights of a layer
 FEW = 16  # rows; the gain of fewer is measured apart
 
 _large: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
@@ -203,11 +204,9 @@ def fused_product(x: Tensor, weight: Tensor, bias: Tensor | None, post: tuple[st
 
 def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None, post: tuple[str, str] | None = None) -> Tensor:
     multiply = product if post is None else partial(fused_product, post=post)
-    rows = x.reshape(-1, x.shape[-1])
-    padded = few_counts(rows, reuse=True)
-    if padded is rows:
-        return multiply(x, weight, bias)
-    return multiply(padded, weight, bias)[: len(rows)].view(*x.shape[:-1], len(weight))
+    coarse = weight.numel() < SMALL
+    found = in_parts(lambda rows: multiply(rows, weight, bias), x.reshape(-1, x.shape[-1]), coarse=coarse)
+    return found.view(*x.shape[:-1], len(weight))
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

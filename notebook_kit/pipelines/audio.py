@@ -82,7 +82,13 @@ class AudioPipeline(Pipeline):
         `samples`."""
         rate = self.feature_extractor.sampling_rate
         features = self.feature_extractor(samples, sampling_rate=rate, return_tensors="pt", **options)
-        return {**{name: values[0] for name, values in features.items()}, "samples": len(samples)}
+        found: dict[str, Any] = {name: values[0] for name, values in features.items()}
+        mask = found.get("attention_mask")
+        if (
+            isinstance(mask, torch.Tensor) and mask.all()
+        ):  # a single one, rather than 8 bytes per sample until there is a batch
+            found["attention_mask"] = mask.new_ones(()).expand(mask.shape)
+        return {**found, "samples": len(samples)}
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Run the pipeline on one recording, a list or a stream of recordings; see `Pipeline`."""

@@ -47,9 +47,9 @@ def counted(monkeypatch):
     for name in ("convolved", "normalized_convolved", "group_convolved"):
         compute = getattr(frame_convolutions, name)
 
-        def counting(*given, name=name, compute=compute):
+        def counting(*given, name=name, compute=compute, **options):
             calls.append(name)
-            return compute(*given)
+            return compute(*given, **options)
 
         monkeypatch.setattr(wav2vec2_blocks, name, counting)
         if name == "convolved":
@@ -81,7 +81,7 @@ def test_a_model_gives_the_same_states(counted, monkeypatch, act, norm, bias):
     mask[1, 400:] = 0
     found, expected = both(model, torch.randn(2, 700) + 0.3, monkeypatch, attention_mask=mask)
     first = "normalized_convolved" if norm == "group" else "convolved"
-    assert counted == [first, "convolved", "convolved", "group_convolved"]
+    assert counted == [first, "convolved", "convolved", "group_convolved"], "the 70 frames at once"
     torch.testing.assert_close(found.extract_features, expected.extract_features, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.hidden_states, expected.hidden_states, atol=1e-5, rtol=1e-5)
 
@@ -95,14 +95,25 @@ def test_hubert_and_a_short_last_stretch(counted, monkeypatch):
     assert counted.count("group_convolved") == 5
 
 
+def normalized(x, conv, norm):
+    """The frames of recordings, computed as one that begins at frame 10 of the first; those before it are left out."""
+    rows = x - x.mean(dim=1, keepdim=True)
+    weights = [frame_convolutions.with_norm(row, conv, norm) for row in rows]
+    width = len(x[0]) // 5
+    y = frame_convolutions.normalized_convolved(F.pad(rows.flatten()[50:], (0, 5)), weights, 5, width, 10, F.gelu)
+    found = torch.cat((y.new_zeros(10, 16), y)).view(len(x), width, 16)[:, : width - 1]
+    whole = frame_convolutions.normalized_convolved(rows[0], weights[:1], 5, width, 0, F.gelu)
+    torch.testing.assert_close(found[0, 10:], whole[10:], equal_nan=True)
+    return torch.cat((whole[None], found[1:]))
+
+
 def test_a_recording_does_not_depend_on_its_batch(counted):
     torch.manual_seed(0)
     conv, norm, x = nn.Conv1d(1, 16, 10, stride=5), nn.GroupNorm(16, 16), torch.randn(3, 500)
     x[1] *= 100
     x[2] += 1000  # an offset, which takes digits from a norm that is computed from the convolution's result
     with torch.no_grad():
-        found = frame_convolutions.normalized_convolved(x, conv, norm, F.gelu)
-        alone = frame_convolutions.normalized_convolved(x[:1], conv, norm, F.gelu)
+        found, alone = normalized(x, conv, norm), normalized(x[:1], conv, norm)
         exact = F.gelu(norm.double()(conv.double()(x.double()[:, None]))).transpose(1, 2)
     torch.testing.assert_close(found[:1], alone)
     torch.testing.assert_close(found.double(), exact, atol=1e-4, rtol=1e-4)
@@ -113,7 +124,7 @@ def test_silence_and_what_is_not_a_number():
     x = torch.zeros(2, 100)
     x[1, 50] = torch.nan
     with torch.no_grad():
-        found = frame_convolutions.normalized_convolved(x, conv, norm, F.gelu)
+        found = normalized(x, conv, norm)
         assert torch.equal(found[0], F.gelu(norm.bias).expand(19, 16))
     assert found[1].isnan().all()
 
@@ -330,26 +341,51 @@ def test_timing(monkeypatch):
     assert frame_convolutions.ratio(-1) == 0
 
 
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_further_lengths_are_padded(counted, monkeypatch, norm):
+def test_few_lengths_are_convolved(counted, monkeypatch, norm, rows):
+    """oneDNN keeps what it compiles for each length, number of recordings, and layer. The results are those of torch."""
     torch.manual_seed(0)
-    model = Wav2Vec2Model(Wav2Vec2Config(**TINY, feat_extract_norm=norm))
-    monkeypatch.setattr(wav2vec2_blocks, "_exact", set(range(40)))  # as many as are kept
-    lengths, compute = set(), wav2vec2_blocks.convolved
-    monkeypatch.setattr(wav2vec2_blocks, "convolved", lambda x, *more: lengths.add(x.shape[1]) or compute(x, *more))
-    first, normalize = set(), wav2vec2_blocks.normalized_convolved
+    model = Wav2Vec2Model(Wav2Vec2Config(**TINY, feat_extract_norm=norm)).feature_extractor.eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    monkeypatch.setattr(wav2vec2_blocks, "_exact", set())
+    shapes: dict[nn.Module, set[torch.Size]] = {}
+    compute, normalize = wav2vec2_blocks.convolved, wav2vec2_blocks.normalized_convolved
 
-    def noted(*given):
+    def noted(x, conv, *more, **options):
+        shapes.setdefault(conv, set()).add(x.shape)
+        return compute(x, conv, *more, **options)
+
+    def activated(*given):
         y = normalize(*given)
-        first.add(y.shape[1])  # the activation is compiled for each length too
+        shapes.setdefault(model.conv_layers[0], set()).add(y.shape)  # the activation is compiled too
         return y
 
-    monkeypatch.setattr(wav2vec2_blocks, "normalized_convolved", noted)
-    for samples in (693, 698, 703, 708):
-        found, expected = both(model, torch.randn(2, samples), monkeypatch)
-        torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-5, rtol=1e-5)
-    assert {144, 71} <= lengths and not lengths & set(range(137, 144))
-    assert first == ({144} if norm == "group" else set())
+    monkeypatch.setattr(wav2vec2_blocks, "convolved", noted)
+    monkeypatch.setattr(wav2vec2_blocks, "normalized_convolved", activated)
+    for samples in range(40, 6000, 97):
+        x = torch.randn(rows, samples)
+        with torch.no_grad():
+            found = model(x)
+        assert found.shape == (rows, wav2vec2_blocks.frames_after(samples, model.kernels, model.strides), 16)
+        torch.testing.assert_close(found, model(x).detach(), atol=1e-4, rtol=1e-4)
+    assert len(shapes) == 3
+    # Eight multiples of 16 frames, and the first four numbers.
+    assert all(len(found) <= 12 for found in shapes.values()), {conv: len(found) for conv, found in shapes.items()}
+
+
+def test_long_recordings_are_convolved_in_parts(counted, monkeypatch):
+    """All frames of the first convolution at once would take up to 80 MiB for a recording of 12 seconds."""
+    model, longest = Wav2Vec2Model(Wav2Vec2Config(**TINY)).eval(), []
+    normalize = wav2vec2_blocks.normalized_convolved
+    monkeypatch.setattr(
+        wav2vec2_blocks, "normalized_convolved", lambda x, *more: longest.append(len(x)) or normalize(x, *more)
+    )
+    with torch.no_grad():
+        model.feature_extractor(torch.randn(2, 12_000))
+    hop = 20
+    assert len(longest) > 8 and max(longest) <= (wav2vec2_blocks.FRAMES + 2) * hop
 
 
 def test_a_stream_of_many_lengths_needs_few_convolutions(monkeypatch):

@@ -454,3 +454,14 @@ def _stream_an_hour(folder: Path) -> tuple[int, int]:
         if count in (21, 720):
             peaks[count] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peaks[21], peaks[720]
+
+
+def test_the_mask_of_a_recording_takes_no_memory_before_there_is_a_batch():
+    """A window has masks of 8 bytes per sample, twice as much as the samples."""
+    ours = pipeline("automatic-speech-recognition", model="notebook-kit/tiny-speech", device="cpu")
+    sounds = [np.sin(np.arange(length, dtype=np.float32)) for length in (16_000, 24_000)]
+    features = [ours.preprocess(sound) for sound in sounds]
+    assert [feature["attention_mask"].stride() for feature in features] == [(0,), (0,)]
+    batch = ours.collate(features)
+    assert batch["attention_mask"].shape == (2, 24_000)
+    assert batch["attention_mask"].sum(dim=1).tolist() == [16_000, 24_000]
