@@ -267,7 +267,14 @@ def _proposer(
     plain = GenerationConfig(max_length=run.max_length, use_cache=True).filled({t: getattr(config, t) for t in TOKENS})
     plain.eos_token_id = None
     own = {name: value for name, value in tensors.items() if name not in ("past_key_values", "encoder_outputs")}
-    return assisted.Assistant(prepare(assistant, plain, inputs, own, fit=True), run.model.config.vocab_size, size)
+    new = prepare(assistant, plain, inputs, own, fit=True)
+    return assisted.Assistant(new, _tokens_written(run.model), _tokens_written(assistant))
+
+
+def _tokens_written(model: Any) -> int:
+    """The number of tokens that a model gives a score, which an encoder before it may not read."""
+    found = getattr(model.get_output_embeddings(), "out_features", None)
+    return model.config.vocab_size if found is None else found
 
 
 @contextmanager

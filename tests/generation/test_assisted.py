@@ -7,6 +7,7 @@ import torch
 from oracle import BATCH, ONE, PAD, both, pair
 
 import notebook_kit
+from notebook_kit import BertConfig, EncoderDecoderConfig, EncoderDecoderModel
 from notebook_kit.errors import InputError
 from notebook_kit.generation.assisted import looked_up
 
@@ -228,3 +229,21 @@ def test_guidance_of_several_rows():
     assert samples[::2].tolist() == samples[1::2].tolist() == greedy.tolist()
     with pytest.raises(InputError, match=r"negative_prompt_ids is of shape \(1, 2\)"):
         model.generate(prompts, negative_prompt_ids=other[:1], **options)
+
+
+@pytest.mark.parametrize("rows", [60, 40])
+def test_a_decoder_with_another_vocabulary_than_its_encoder(rows):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    configs = [
+        EncoderDecoderConfig.from_encoder_decoder_configs(
+            BertConfig(vocab_size=50, **sizes), BertConfig(vocab_size=count, **sizes),
+            decoder_start_token_id=1, eos_token_id=2, pad_token_id=0,
+        )
+        for count in (60, rows)
+    ]  # fmt: skip
+    model, assistant = (EncoderDecoderModel(config).eval() for config in configs)
+    given = {"input_ids": torch.tensor([[5, 6, 7, 49]]), "max_new_tokens": 8, "do_sample": False}
+    plain = model.generate(**given)
+    assert torch.equal(model.generate(**given, assistant_model=assistant), plain)
+    assert torch.equal(model.generate(**given, assistant_model=model), plain)
