@@ -28,13 +28,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from notebook_kit.nn.few_rows import KINDS, best_time, is_direct_call, is_ordinary_call, is_plain
-from notebook_kit.nn.weighted_sums import ENDING, available, in_bytes, in_floats, weighted_sums
+from notebook_kit.nn.weighted_sums import ENDING, available, in_bytes, in_floats, steps, weighted_sums
 
 __all__ = ["attention", "by_rows", "gain", "gain_of_bytes", "gain_of_sums", "is_rounded", "laid_out", "suits"]
 
 LEAST_GAIN = 1.05
 LEAST_GAIN_AS_STORED = 1.3  # of keys and values that grow, as each step copies or reads them in another way
 LARGEST = 1e30  # of numbers that are rounded; their range and its steps must be finite
+SMALLEST = 1e-5  # usual number that is rounded: the kernel adds 1e-8 to ranges
+COARSEST = 0.08  # steps, as a part of a usual number; 0.04 for a normal distribution and in tiny.en
 LEAST_NUMBERS = 1 << 18  # of the keys of a layer; fewer stay in the processor's caches
 FEWEST_KEYS, FEWEST_AS_STORED = 64, 128
 MOST_QUERIES, MOST_QUERIES_AS_STORED, MOST_QUERIES_SUMMED = 64, 8, 8
@@ -123,7 +125,9 @@ def laid_out(key: Tensor, value: Tensor, exact: bool = True) -> tuple[Tensor, Te
             and gain_of_bytes(threads) >= LEAST_GAIN
             and all(low > -LARGEST and high < LARGEST for low, high in map(torch.aminmax, (key, value)))
         ):
-            return _rounded(key, value)
+            rounded = _rounded(key, value)
+            if _is_fine(rounded[0].transpose(-2, -1), key) and _is_fine(rounded[1], value):
+                return rounded
         if gain(threads, key.dtype, is_turned=True) >= LEAST_GAIN:
             return (key, value) if _is_turned(key, value) else _turned(key, value)
     return key.contiguous(), value.contiguous()
@@ -250,6 +254,14 @@ def _rounded(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     turned = in_bytes(key.transpose(-2, -1).flatten(0, 1)).unflatten(0, key.shape[:2])
     rows = in_bytes(value.flatten(0, 1)).unflatten(0, value.shape[:2])
     return turned[..., :-ENDING].transpose(-2, -1), rows[..., :-ENDING]
+
+
+def _is_fine(rounded: Tensor, given: Tensor) -> bool:
+    """Whether no outliers have made the steps coarse beside what numbers usually are."""
+    usual = (
+        given[:, :, ::4].abs().sqrt_().mean().square_()
+    )  # of every fourth position; the root, so that outliers count less
+    return bool(usual >= SMALLEST and steps(_table(rounded)).mean() <= COARSEST * usual)
 
 
 def _table(rounded: Tensor) -> Tensor:

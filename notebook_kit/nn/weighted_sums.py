@@ -13,7 +13,7 @@ import functools
 import torch
 from torch import Tensor
 
-__all__ = ["ENDING", "available", "in_bytes", "in_floats", "weighted_sums"]
+__all__ = ["ENDING", "available", "in_bytes", "in_floats", "steps", "weighted_sums"]
 
 ENDING = 8
 """Bytes at the end of each row of 8-bit numbers: its step and its smallest number, in float32."""
@@ -74,7 +74,7 @@ def in_bytes(rows: Tensor) -> Tensor:
     """Rows rounded to 8 bits, each in whole steps from its smallest number.
 
     Args:
-        rows: `(matrices, count, width)`, float32, on the CPU, finite.
+        rows: `(matrices, count, width)`, float32, on the CPU, finite. The kernel adds 1e-8 to the range of each row.
 
     Returns:
         `(matrices, count, width + 8)`, uint8: each row ends with its step and its smallest number.
@@ -100,6 +100,18 @@ def in_floats(rows: Tensor) -> Tensor:
     matrices, count, _ = rows.shape
     table = rows.view(matrices * count, -1)
     return torch.ops.quantized.embedding_bag_byte_unpack.default(table).view(matrices, count, -1)
+
+
+def steps(rows: Tensor) -> Tensor:
+    """The step between two numbers of each row of `in_bytes`: `(matrices, count)`.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.weighted_sums import in_bytes, steps
+        >>> steps(in_bytes(torch.tensor([[[1.0, 2.0, 3.55]]])))
+        tensor([[0.0100]])
+    """
+    return rows[..., -ENDING : -ENDING // 2].clone(memory_format=torch.contiguous_format).view(torch.float32)[..., 0]
 
 
 @functools.cache

@@ -1,8 +1,9 @@
 """Linear layers with 8-bit weights, for faster answers on a CPU at a small loss of accuracy, in every family.
 
 Weights are rounded once, with one scale per output; activations are rounded at run time, with one scale and one shift per
-token. So the result for a token does not depend on the rest of the batch (except for an occasional value that rounds the
-other way). Products are summed as integers, by the fastest way that this processor computes exactly: see `nn/int8.py`. Large
+token. So the result for a token does not depend on the rest of the batch, except for an occasional value that rounds the
+other way, and for what is done only where it is faster for this number of rows (below). Products are summed as integers, by the
+fastest way that this processor computes exactly: see `nn/int8.py`. Large
 tables of token embeddings are rounded too, unless the output layer reads their exact weights. All other layers stay in float32,
 except that attention to long inputs and convolutions over time are computed in bfloat16 where that is faster.
 A step of generation multiplies few rows, and keeps them in bfloat16 where that is faster, with a second copy of the 8-bit weights, of
@@ -173,7 +174,9 @@ class Int8Linear(nn.Module):
         shape = self.out_features, self.in_features, count
         found = None
         if rows and int8_few.gain(self.product, rows, *shape, threads) >= int8_few.LEAST_GAIN:
-            found = next((few for few in self._few.values() if few is not None), None)
+            found = next(
+                (few for few in list(self._few.values()) if few is not None), None
+            )  # a list, as threads add to it
             if found is None:
                 with torch.inference_mode(False), torch.no_grad():
                     weight, scale = self.product.unpack(self.packed).contiguous(), self.scale

@@ -319,6 +319,32 @@ def test_keys_too_large_for_8_bits_stay(rounded, largest):
     assert all(x.dtype == torch.float32 for x in stored)
 
 
+@pytest.mark.parametrize(
+    "which, part, size, is_rounded",
+    [
+        (0, (..., slice(7, 8), slice(None)), 5, True),  # a position of the keys
+        (0, (..., slice(7, 8), slice(None)), 100, False),
+        (0, (..., slice(25, None), slice(None)), 3, True),  # half of the positions, such as padding
+        (0, (..., slice(25, None), slice(None)), 100, False),
+        (1, (..., slice(7, 8), slice(None)), 100, True),  # a position of the values: each has its own step
+        (1, (..., slice(None), slice(5, 6)), 3, True),  # a number of the values
+        (1, (..., slice(None), slice(5, 6)), 100, False),
+        (0, (...,), 1e-7, False),  # the kernel's least range is larger
+        (1, (...,), 1e-7, False),
+    ],
+)
+def test_outliers_that_would_make_steps_coarse(rounded, which, part, size, is_rounded):
+    given = keys_and_values(2, 4, 50, 16)
+    given[which][part] *= size
+    with torch.no_grad():
+        stored = few_queries.laid_out(*given, exact=False)
+        assert all(few_queries.is_rounded(x) == is_rounded for x in stored)
+        query = torch.randn(2, 4, 1, 16)
+        exact = F.scaled_dot_product_attention(query, *given)
+        error = (attend(query, *stored, site=SITE) - exact).norm() / exact.norm()
+    assert error < (0.03 if is_rounded else 1e-5)
+
+
 def test_rounded_keys_are_read_by_other_ways_too(rounded):
     key, value = keys_and_values(2, 4, 50, 16)
     with torch.no_grad():
