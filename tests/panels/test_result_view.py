@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -243,6 +244,37 @@ def test_speech_with_its_words():
     spelled = {"text": "ab c", "chunks": [{"text": letter, "timestamp": (0, 1)} for letter in "ab c"]}
     assert item_of(show(spelled, recording()))["answer"]["spaced"] is False
     assert item_of(show({"text": "no sound"}))["answer"]["kind"] == "texts"
+
+
+@pytest.mark.parametrize(("seconds", "least"), [(2, 3), (30, 30), (130, 30)])
+def test_labels_are_spread_over_a_recording_without_overlaps(seconds, least):
+    names = ["seven", "cats", "పిల్లి", "sat"]
+    words = [{"text": names[i % 4], "timestamp": (i * 0.3, i * 0.3 + 0.25)} for i in range(int(seconds / 0.3))]
+    view = show({"text": "", "chunks": words}, recording(seconds=seconds))
+    figure = view.figure()
+    heard = figure.axes[1]
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in heard.texts]
+    assert len(boxes) >= least
+    frame = heard.get_window_extent()
+    assert all(frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1 for box in boxes)
+    assert not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
+    middles = [(box.x0 + box.x1) / 2 for box in boxes]
+    steps = np.diff([frame.x0, *sorted(middles), frame.x1])
+    assert steps.max() < frame.width / 3, "no part of the recording is without labels"
+    lines = sum(patch.get_width() > 0 for patch in heard.patches)
+    assert lines == (len(boxes) if seconds == 2 else 0), "frames only where they are wide"
+    assert len(html_of(view)) < FACE_BYTES
+
+
+def test_a_long_sentence_is_shortened():
+    said = {"text": "a", "chunks": [{"text": "so it goes on " * 40, "timestamp": (0, 20)}]}
+    figure = show(said, recording(seconds=20)).figure()
+    figure.draw_without_rendering()
+    (text,) = figure.axes[1].texts
+    assert text.get_text().startswith("so it goes on so")
+    assert text.get_text().endswith("…")
+    assert text.get_window_extent().width <= figure.axes[1].get_window_extent().width
 
 
 def test_scores_of_a_recording(tmp_path):
