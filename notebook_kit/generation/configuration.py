@@ -32,7 +32,13 @@ BEAMS_ONLY = ("early_stopping", "length_penalty", "num_beam_groups", "diversity_
 
 _PROVENANCE = ("transformers_version", "_from_model_config", "_commit_hash")
 # Settings of other libraries, which change nothing here: they are kept, although some resemble a setting.
-_FOREIGN = ("bos_token", "eos_token", "pad_token", "use_mtp", "top_h", "cache_config", "max_cache_len", "is_assistant")
+_FOREIGN: tuple[str, ...] = ("bos_token", "eos_token", "pad_token", "use_mtp", "top_h", "cache_config", "max_cache_len")
+_FOREIGN += ("is_assistant", "assistant_lookbehind")
+# Settings in the files of Whisper's checkpoints, some of which SpeechGenerationMixin reads.
+_SPEECH: tuple[str, ...] = ("lang_to_id", "task_to_id", "language", "task", "is_multilingual", "forced_decoder_ids")
+_SPEECH += ("no_timestamps_token_id", "prev_sot_token_id", "max_initial_timestamp_index", "return_timestamps")
+_SPEECH += ("alignment_heads", "median_filter_width", "condition_on_prev_tokens", "force_unique_generate_call")
+_SPEECH += ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "use_scan")
 
 REPLACED = dict.fromkeys(
     ("force_words_ids", "constraints"),
@@ -131,7 +137,8 @@ class GenerationConfig(PushToHub):
         output_scores, output_logits: In that object: the scores of each step, after and before all rules.
         output_attentions, output_hidden_states: In that object: those of the model, for each step.
 
-    A misspelt name raises an error with near matches. Settings of other libraries are kept in `extra` and written back.
+    A misspelt name raises an error with near matches. Settings of Whisper's checkpoints (`lang_to_id`, `task_to_id`,
+    `no_timestamps_token_id`, `alignment_heads`, ...) and of other libraries are kept in `extra` and written back.
 
     Raises:
         ConfigurationError: For a misspelt name, an invalid value, or settings that contradict each other.
@@ -231,10 +238,10 @@ class GenerationConfig(PushToHub):
         names, before = self.names(), {**self.__dict__, "extra": dict(self.extra)}
         try:
             for name, value in settings.items():
-                is_foreign = name in self.extra or name in _FOREIGN
+                is_kept = name in self.extra or name in _FOREIGN or name in _SPEECH
                 if name in REPLACED and name not in self.extra and value is not None:
                     raise ConfigurationError(f"There is no setting {name!r}.", next_step=REPLACED[name])
-                if name not in names and not is_foreign and (hint := near_matches(name, names)):
+                if name not in names and not is_kept and (hint := near_matches(name, [*names, *_SPEECH])):
                     raise ConfigurationError(f"There is no setting {name!r}. {hint}", next_step="Correct the name.")
                 (self.__dict__ if name in names else self.extra)[name] = value
             self.validate()

@@ -209,6 +209,48 @@ def test_settings_of_other_libraries_are_kept():
     assert transformers.GenerationConfig(pad_token="<pad>", my_note=5).my_note == config.my_note
 
 
+SPEECH = {
+    "alignment_heads": [[0, 1]],
+    "compression_ratio_threshold": 1.35,
+    "condition_on_prev_tokens": True,
+    "force_unique_generate_call": False,
+    "forced_decoder_ids": [[1, 3]],
+    "is_multilingual": True,
+    "lang_to_id": {"<|en|>": 3},
+    "language": "en",
+    "logprob_threshold": -1.0,
+    "max_initial_timestamp_index": 50,
+    "median_filter_width": 7,
+    "no_speech_threshold": 0.6,
+    "no_timestamps_token_id": 9,
+    "prev_sot_token_id": 7,
+    "return_timestamps": False,
+    "task": "transcribe",
+    "task_to_id": {"transcribe": 4, "translate": 5},
+    "use_scan": False,
+}
+
+
+def test_settings_of_whispers_files_are_kept(tmp_path):
+    config, updated = GenerationConfig(**SPEECH), GenerationConfig()
+    updated.update(**SPEECH)
+    transformers.GenerationConfig(**SPEECH).save_pretrained(tmp_path)
+    assert config == updated == GenerationConfig.from_pretrained(tmp_path)
+    assert config.to_dict() == SPEECH
+    config.save_pretrained(tmp_path)
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path)
+    assert {name: getattr(theirs, name) for name in SPEECH} == SPEECH
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("lang_to_ids", "lang_to_id"), ("no_timestamp_token_id", "no_timestamps_token_id"), ("languages", "language")],
+)
+def test_a_slip_in_a_setting_of_whispers_files_is_an_error(slip, meant):
+    with pytest.raises(ConfigurationError, match=f"no setting '{slip}'. Did you mean '{meant}'"):
+        GenerationConfig(**{slip: 3})
+
+
 MODES = [
     {},
     {"do_sample": True},
