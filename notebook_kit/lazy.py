@@ -67,9 +67,29 @@ def lazy_exports(
             return value
         from notebook_kit.errors import is_from_import, near_matches, not_yet
 
-        near = not_yet(name, modules) or near_matches(name, modules)
+        near = _whereabouts(name, package) or not_yet(name, modules) or near_matches(name, modules)
         if is_from_import(sys._getframe(1)):
             raise ImportError(f"cannot import name {name!r} from {package!r}. {near}".rstrip(), name=name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}. {near}".rstrip())
 
     return getattr_, lambda: sorted({*namespace, *modules}), public
+
+
+def _whereabouts(name: str, but: str) -> str:
+    """A sentence about where else in this library a public name is; "" if it is in no package but `but`."""
+    import os
+
+    if name.startswith("_"):
+        return ""
+    root = __name__.partition(".")[0]
+    folder = os.path.dirname(__file__)
+    packages = [root, *(f"{root}.{entry}" for entry in sorted(os.listdir(folder)))]
+    for package in packages:
+        inner = os.path.join(folder, *package.split(".")[1:], "__init__.py")
+        if package == but or not os.path.isfile(inner):
+            continue
+        # a stub lists the public names; packages without one are small, and import little
+        public = exports(package) if os.path.isfile(f"{inner}i") else getattr(import_module(package), "__all__", ())
+        if name in public:
+            return f"It is in {package}: from {package} import {name}"
+    return ""

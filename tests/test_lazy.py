@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+import subprocess
+import sys
+
 import pytest
 
 import notebook_kit
+from notebook_kit import panels
 from notebook_kit.errors import InputError
 
 
@@ -13,6 +19,32 @@ def test_misspelled_import_lists_near_matches():
         from notebook_kit import AutoTokeniser  # noqa: F401
     with pytest.raises(ImportError, match=r"'notebook_kit.training'.*Did you mean 'Trainer'"):
         from notebook_kit.training import Trainr  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "home"),
+    [
+        ("notebook_kit", "show", "notebook_kit.panels"),
+        *(("notebook_kit", name, "notebook_kit.panels") for name in panels.__all__ if not hasattr(notebook_kit, name)),
+        ("notebook_kit", "sample", "notebook_kit.zoo"),
+        ("notebook_kit.training", "TokenInspector", "notebook_kit.panels"),
+        ("notebook_kit.panels", "pipeline", "notebook_kit"),
+    ],
+)
+def test_a_name_of_another_package_is_located(asked, name, home):
+    hint = f"It is in {re.escape(home)}: from {re.escape(home)} import {name}$"
+    with pytest.raises(ImportError, match=hint):
+        exec(f"from {asked} import {name}")
+    module = importlib.import_module(asked)
+    with pytest.raises(AttributeError, match=hint):
+        getattr(module, name)
+    assert not hasattr(module, name)
+    exec(f"from {home} import {name}")
+
+
+def test_locating_a_name_imports_no_torch():
+    code = "import sys, notebook_kit\nhasattr(notebook_kit, 'nowhere')\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_misspelled_attribute_lists_near_matches():

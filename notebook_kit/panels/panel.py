@@ -22,7 +22,14 @@ import ipywidgets
 import traitlets
 
 from notebook_kit import language
-from notebook_kit.errors import InputError, ListsNearMatches, NotebookKitError, a_kind, near_matches
+from notebook_kit.errors import (
+    InputError,
+    ListsNearMatches,
+    NotebookKitError,
+    UnknownAttributeError,
+    a_kind,
+    near_matches,
+)
 from notebook_kit.files import write_text
 from notebook_kit.inspection.drawing.letters import clean, cleaned, printable
 from notebook_kit.panels import busy
@@ -143,6 +150,14 @@ class Panel(anywidget.AnyWidget, ListsNearMatches, metaclass=OpenedOnceBuilt):
             style = f"{cls.name}/{cls.name}.css"
             cls._css = _read("shared/common.css") + (_read(style) if (FOLDER / style).exists() else "")
         super().__init_subclass__(**kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("save", "export", "write", "to_file"):
+            what = (
+                f"{type(self).__name__!r} object has no attribute {name!r}. to_html(path) writes the panel to a file."
+            )
+            raise UnknownAttributeError(what, name, ())
+        return super().__getattr__(name)
 
     def __init__(self, **traits: Any) -> None:
         self._worker: ThreadPoolExecutor | None = None

@@ -42,6 +42,16 @@ def test_a_word_takes_its_values_once_and_is_the_key_if_there_is_none():
     assert panel.word("no such key") == "no such key"
 
 
+@pytest.mark.parametrize("name", ["save", "export", "to_file"])
+def test_other_names_for_writing_a_page_name_to_html(name):
+    view = ResultView([])
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'\. to_html\(path\) writes the panel to a file\.$"):
+        getattr(view, name)
+    assert not hasattr(view, name)
+    with pytest.raises(AttributeError, match="Did you mean 'to_html'"):
+        view.to_htm  # noqa: B018
+
+
 def test_a_word_is_in_the_language_that_is_set():
     panel = TokenInspector()
     english = panel.word("token")
