@@ -39,7 +39,6 @@ __all__ = ["ModelHooks", "PreTrainedModel"]
 
 Model = TypeVar("Model", bound="PreTrainedModel")
 PACKAGE = "notebook_kit."
-
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
@@ -233,14 +232,17 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
         return {"input_ids": torch.tensor([[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]], device=self.device)}
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """The number of values in all parameters. Shared parameters count once."""
+        """The number of values in all parameters, also of those rounded to 8 bits, which are not trained. Shared ones count once."""
         tables = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else ()
-        kept = (p for p in self.parameters() if id(p) not in tables)
-        return sum(p.numel() for p in kept if p.requires_grad or not only_trainable)
+        kept = (p for p in self.parameters() if id(p) not in tables and (p.requires_grad or not only_trainable))
+        return sum(p.numel() for p in kept) + (
+            0 if only_trainable else quantized_weights.rounded_parameters(self, exclude_embeddings)
+        )
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
-        """The bytes of all parameters, and of all buffers. Shared parameters count once."""
-        return sum(t.nbytes for t in (*self.parameters(), *(self.buffers() if return_buffers else ())))
+        """The bytes of all parameters and 8-bit weights, and of all buffers. Shared parameters count once."""
+        tensors = *self.parameters(), *(self.buffers() if return_buffers else ())
+        return sum(t.nbytes for t in tensors) + quantized_weights.packed_bytes(self)
 
     def set_attn_implementation(self, attn_implementation: str) -> None:
         """Accepted for code that selects a kernel: the fastest one for the inputs is always used, with the same result.

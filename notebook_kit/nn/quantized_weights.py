@@ -7,14 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from notebook_kit.errors import CheckpointError, InputError
 
 __all__ = [
     "BitsAndBytesConfig",
+    "packed_bytes",
     "refuse_quantized_checkpoint",
     "refuse_quantized_tensor",
     "refuse_resizing",
+    "rounded_parameters",
     "take_quantization",
 ]
 
@@ -121,3 +124,22 @@ def refuse_resizing(modules: Iterable[torch.nn.Module]) -> None:
             "The token embeddings or the output layer of this model are rounded to 8 bits, so they cannot be resized.",
             next_step="Resize the model before it is quantized; or resize dequantized(model), which is in float32.",
         )
+
+
+def rounded_parameters(model: nn.Module, exclude_embeddings: bool = False) -> int:
+    """The number of values that layers with 8-bit weights have instead of parameters; those of a shared table are the table's.
+
+    Example:
+        >>> import torch
+        >>> from notebook_kit.nn.quantized_weights import rounded_parameters
+        >>> from notebook_kit.pipelines.quantization import Int8Linear
+        >>> rounded_parameters(Int8Linear(torch.nn.Linear(64, 32)))
+        2080
+    """
+    names = ("rounded_parameters",) if exclude_embeddings else ("rounded_parameters", "rounded_embeddings")
+    return sum(vars(module).get(name, 0) for module in model.modules() for name in names)
+
+
+def packed_bytes(model: nn.Module) -> int:
+    """The bytes of 8-bit weights that are packed for a product, and so are neither parameters nor buffers."""
+    return sum(vars(module).get("packed_bytes", 0) for module in model.modules())

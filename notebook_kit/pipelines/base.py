@@ -18,6 +18,7 @@ from notebook_kit.errors import InputError, ListsNearMatches, a_kind, near_match
 from notebook_kit.hub.saving import PushToHub, folder_to_save
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.placement import choose_device, choose_dtype
+from notebook_kit.nn.quantized_weights import rounded_parameters
 from notebook_kit.pipelines.custom import TransformersForm
 from notebook_kit.pipelines.inputs import iterate, kind_of
 from notebook_kit.pipelines.options import annotations_of, check_choice, check_count, checked
@@ -486,8 +487,7 @@ class Pipeline(PushToHub, ListsNearMatches):
         config = getattr(self.model, "config", None)
         name = getattr(self.model, "name_or_path", "") or getattr(config, "name_or_path", "")
         rounded = [module for module in self.model.modules() if isinstance(module, Int8Linear)]
-        size = sum(tensor.numel() for tensor in self.model.parameters())
-        size += sum(layer.in_features * layer.out_features for layer in rounded)
+        size = sum(tensor.numel() for tensor in self.model.parameters()) + rounded_parameters(self.model)
         count = f"{size / 1e6:.1f} M" if size >= 1e6 else f"{size / 1e3:.1f} K"
         origin = f" from {name!r}" if name else ""
         settings = {

@@ -114,6 +114,8 @@ class Int8Linear(nn.Module):
             # (count + 2, out): for the shifts of activations, the exact columns, and the bias
             self.register_buffer("exact", torch.cat((sums[None], exact.t(), shift[None])))
             self.has_bias = bias is not None
+        self.packed_bytes = self.in_features * self.out_features
+        self.rounded_parameters = self.packed_bytes + self.has_bias * self.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled("cpu"):  # what mixed precision would gain, 8 bits gain already
@@ -298,6 +300,7 @@ class Int8Output(Int8Linear):
             columns = columns[: (len(columns) + 1) // 2]
         super().__init__(linear, columns, rows, share)
         self._embeddings = (embeddings,)  # in a tuple, as it is a submodule elsewhere
+        self.rounded_parameters -= self.packed_bytes  # the weights are parameters of that module
 
     @property
     def embeddings(self) -> nn.Module:
@@ -339,6 +342,7 @@ class Int8Embedding(nn.Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = table.weight.shape
         self.padding_idx = table.padding_idx
+        self.rounded_embeddings = table.weight.numel()
         with torch.no_grad():
             weight = table.weight.detach().float()
             scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(TINY) / 127  # (count, 1)
@@ -567,7 +571,7 @@ def dequantized(model: nn.Module) -> nn.Module:
         >>> from notebook_kit import dequantized, pipeline
         >>> pipe = pipeline("sentiment-analysis", model="notebook-kit/tiny-sentiment", device="cpu", quantize="int8")
         >>> model = dequantized(pipe.model)
-        >>> model.num_parameters(only_trainable=True) > pipe.model.num_parameters()
+        >>> model.num_parameters(only_trainable=True) == pipe.model.num_parameters()
         True
     """
     if not any(isinstance(module, Int8Linear) for module in model.modules()):

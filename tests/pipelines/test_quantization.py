@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -607,3 +608,26 @@ def test_requests_for_quantized_weights(folder):
 def test_the_kind_of_weights_is_named(checkpoints, value):
     with pytest.raises(InputError, match=f'quantize is {value}.*\n→ Pass quantize="int8"'):
         ours("text-classification", checkpoints("ForSequenceClassification"), quantize=value)
+
+
+@pytest.mark.parametrize(
+    "task, name",
+    [
+        ("text-generation", "tiny-gpt2"),
+        ("summarization", "tiny-summarizer"),
+        ("sentiment-analysis", "tiny-sentiment"),
+        ("automatic-speech-recognition", "tiny-speech"),
+    ],
+)
+def test_rounded_weights_count_as_parameters(task, name):
+    exact, rounded = (
+        pipeline(task, model=f"notebook-kit/{name}", device="cpu", **o) for o in ({}, {"quantize": "int8"})
+    )
+    for options in ({}, {"exclude_embeddings": True}):
+        assert rounded.model.num_parameters(**options) == exact.model.num_parameters(**options)
+    assert rounded.model.num_parameters(only_trainable=True) < exact.model.num_parameters() / 2
+    assert re.search(r"[\d.]+ M", repr(rounded))[0] == re.search(r"[\d.]+ M", repr(exact))[0]
+    sizes = [pipe.model.get_memory_footprint() for pipe in (rounded, exact)]
+    assert exact.model.num_parameters() < sizes[0] < sizes[1]
+    again = pickle.loads(pickle.dumps(rounded.model))
+    assert (again.num_parameters(), again.get_memory_footprint()) == (exact.model.num_parameters(), sizes[0])
