@@ -21,7 +21,7 @@ from notebook_kit.models.auto import AutoConfig, AutoModel, AutoModelForCausalLM
 from notebook_kit.nn.attention import AttentionSite
 from notebook_kit.nn.base import PreTrainedModel
 from notebook_kit.nn.cache import as_cache
-from notebook_kit.nn.encoder_decoder import shift_tokens_right
+from notebook_kit.nn.encoder_decoder import check_decoder_input, shift_tokens_right
 from notebook_kit.nn.losses import cross_entropy
 from notebook_kit.nn.outputs import BaseModelOutput, Seq2SeqLMOutput
 
@@ -244,6 +244,7 @@ class PairModel(PreTrainedModel, GenerationMixin):
             past_key_values: The cache that an earlier call returned, or None.
             **inputs: Further inputs of the decoder.
         """
+        check_decoder_input(inputs.get("input_ids"), inputs.get("inputs_embeds"), self.config)
         cache = as_cache(past_key_values)
         states = source.last_hidden_state
         if hasattr(self, "enc_to_dec_proj") and (cache is None or not cache.length):

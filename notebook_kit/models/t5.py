@@ -13,12 +13,18 @@ from torch import Tensor, nn
 
 from notebook_kit.checkpoints.names import WeightRules
 from notebook_kit.configuration import PretrainedConfig
-from notebook_kit.errors import ConfigurationError, InputError
+from notebook_kit.errors import ConfigurationError
 from notebook_kit.fields import Activation, Fraction, NonNegative, Range, Rows, Size
 from notebook_kit.generation.mixin import GenerationMixin
 from notebook_kit.models.t5_blocks import T5LayerNorm, T5Stack
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
+from notebook_kit.nn.encoder_decoder import (
+    DecoderOptions,
+    as_encoder_output,
+    check_decoder_input,
+    seq2seq_output,
+    shift_tokens_right,
+)
 from notebook_kit.nn.few_rows import one_row
 from notebook_kit.nn.heads import (
     EncoderDecoderForQuestionAnswering,
@@ -223,12 +229,7 @@ class T5Model(T5PreTrainedModel):
             InputError: If ids are outside the vocabulary, or the decoder has no input.
         """
         options: dict[str, Any] = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            raise InputError(
-                "The decoder has no input: decoder_input_ids and decoder_inputs_embeds are both None.",
-                next_step=f"Pass decoder_input_ids, beginning with {self.config.decoder_start_token_id}; a model with a head "
-                "also takes labels, and model.generate(input_ids) needs no decoder input.",
-            )
+        check_decoder_input(decoder_input_ids, decoder_inputs_embeds, self.config)
         source = (
             self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, **options)
             if encoder_outputs is None

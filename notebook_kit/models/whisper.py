@@ -22,7 +22,13 @@ from notebook_kit.generation.speech import SpeechGenerationMixin
 from notebook_kit.models.bart_blocks import BartAttention, BartDecoder, BartDecoderLayer, BartEncoderLayer
 from notebook_kit.nn.attention import AttentionSite, is_watched
 from notebook_kit.nn.base import PreTrainedModel
-from notebook_kit.nn.encoder_decoder import DecoderOptions, as_encoder_output, seq2seq_output, shift_tokens_right
+from notebook_kit.nn.encoder_decoder import (
+    DecoderOptions,
+    as_encoder_output,
+    check_decoder_input,
+    seq2seq_output,
+    shift_tokens_right,
+)
 from notebook_kit.nn.few_rows import is_ordinary_call, one_row
 from notebook_kit.nn.frame_convolutions import convolved, is_fast_call, is_usual, type_for
 from notebook_kit.nn.heap import MOST_AHEAD
@@ -376,6 +382,7 @@ class WhisperModel(WhisperPreTrainedModel):
                 there are more tokens than positions.
         """
         options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        check_decoder_input(decoder_input_ids, decoder_inputs_embeds, self.config)
         if encoder_outputs is None:
             source = self.encoder(self.augmented(input_features, attention_mask), **options)
         else:

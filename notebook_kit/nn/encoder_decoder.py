@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DecoderOptions",
     "as_encoder_output",
+    "check_decoder_input",
     "decoder_cache",
     "decoder_sites",
     "end_of_text_states",
@@ -54,6 +55,36 @@ def shift_tokens_right(input_ids: Tensor, config: PretrainedConfig) -> Tensor:
     first = torch.full_like(input_ids[:, :1], start)
     shifted = torch.cat([first, input_ids[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad)
+
+
+def check_decoder_input(input_ids: Tensor | None, inputs_embeds: Tensor | None, config: PretrainedConfig) -> None:
+    """Check that a decoder whose input cannot be derived from the encoder's has exactly one.
+
+    Args:
+        input_ids: The call's `decoder_input_ids`, or those from its labels.
+        inputs_embeds: The call's `decoder_inputs_embeds`.
+        config: Provides `decoder_start_token_id` for the error, if it has one.
+
+    Raises:
+        InputError: If neither or both were passed.
+
+    Example:
+        >>> from notebook_kit import T5Config
+        >>> check_decoder_input(torch.tensor([[0, 5]]), None, T5Config())
+    """
+    if input_ids is not None and inputs_embeds is not None:
+        raise InputError(
+            "The decoder takes either decoder_input_ids or decoder_inputs_embeds, and got both.",
+            next_step="Leave one of them out.",
+        )
+    if input_ids is None and inputs_embeds is None:
+        start = getattr(config, "decoder_start_token_id", None)
+        begin = "" if start is None else f", beginning with {start}"
+        raise InputError(
+            "The decoder has no input: decoder_input_ids and decoder_inputs_embeds are both None.",
+            next_step=f"Pass decoder_input_ids{begin}; a model with a head also takes labels, and its generate needs no "
+            "decoder input.",
+        )
 
 
 def as_encoder_output(encoder_outputs: Any) -> BaseModelOutput:

@@ -453,6 +453,59 @@ def test_nothing_for_the_decoder():
         bart(inputs_embeds=torch.zeros(1, 2, 32))
 
 
+def _whisper(**fields):
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 50, "max_source_positions": 10}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = notebook_kit.WhisperConfig(**{**sizes, **heads, "decoder_start_token_id": 1, "pad_token_id": 0, **fields})
+    return notebook_kit.WhisperForConditionalGeneration(config).eval()
+
+
+def _reader_of_images(**fields):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    image = notebook_kit.ViTConfig(**sizes, image_size=8, patch_size=4)
+    writer = notebook_kit.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50)
+    config = notebook_kit.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        image, writer, **{"decoder_start_token_id": 1, "pad_token_id": 0, **fields}
+    )
+    return notebook_kit.VisionEncoderDecoderModel(config).eval()
+
+
+def _reader_of_texts(**fields):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    parts = (notebook_kit.BertConfig(**sizes, vocab_size=50), notebook_kit.BertConfig(**sizes, vocab_size=50))
+    config = notebook_kit.EncoderDecoderConfig.from_encoder_decoder_configs(
+        *parts, **{"decoder_start_token_id": 1, "pad_token_id": 0, **fields}
+    )
+    return notebook_kit.EncoderDecoderModel(config).eval()
+
+
+def _t5(**fields):
+    return notebook_kit.T5ForConditionalGeneration(notebook_kit.T5Config(**{**_T5, "vocab_size": 50, **fields})).eval()
+
+
+_READERS = [
+    (_whisper, {"input_features": torch.zeros(1, 80, 20)}),
+    (_reader_of_images, {"pixel_values": torch.zeros(1, 3, 8, 8)}),
+    (_reader_of_texts, {"input_ids": torch.tensor([[5, 6]])}),
+    (_t5, {"input_ids": torch.tensor([[5, 6]])}),
+]
+
+
+@pytest.mark.parametrize(("make", "inputs"), _READERS, ids=["sound", "images", "texts", "t5"])
+def test_the_decoders_input_is_missing_or_given_twice(make, inputs):
+    model = make()
+    start = model.config.decoder_start_token_id
+    with pytest.raises(InputError, match="decoder has no input: decoder_input_ids") as caught:
+        model(**inputs)
+    assert f"Pass decoder_input_ids, beginning with {start}; " in caught.value.next_step
+    assert "labels" in caught.value.next_step and "generate" in caught.value.next_step
+    ids = torch.tensor([[start, 5]])
+    with pytest.raises(InputError, match="either decoder_input_ids or decoder_inputs_embeds, and got both"):
+        model(**inputs, decoder_input_ids=ids, decoder_inputs_embeds=torch.zeros(1, 2, 16))
+    assert model(**inputs, decoder_input_ids=ids).logits.shape == (1, 2, 50)
+    assert model(**inputs, labels=ids).loss > 0
+
+
 def test_no_start_token():
     fields = {**_BART, "decoder_start_token_id": None}
     model = notebook_kit.BartForConditionalGeneration(notebook_kit.BartConfig(**fields))
