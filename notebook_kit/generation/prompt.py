@@ -13,6 +13,7 @@ from notebook_kit.errors import ConfigurationError, InputError, a_kind, near_mat
 from notebook_kit.generation.configuration import REPLACED, GenerationConfig
 from notebook_kit.generation.processors import as_ids
 from notebook_kit.nn.cache import KVCache, as_cache
+from notebook_kit.nn.encoder_decoder import check_start
 from notebook_kit.nn.inputs import inputs_of
 from notebook_kit.nn.many_rows import fast_products
 
@@ -209,6 +210,8 @@ def _read_encoder_decoder(
             "The generation config has no start token for the decoder.",
             next_step="Pass decoder_start_token_id (T5 and Marian start with the padding token).",
         )
+    if start_ids is None:
+        check_start(starts, model.config)
     states = encoded[0]
     if len(starts) not in (0, 1, len(states)):
         raise InputError(

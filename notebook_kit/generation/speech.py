@@ -14,12 +14,11 @@ from torch import Tensor
 from notebook_kit.errors import InputError, warn
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.mixin import GenerationMixin
-from notebook_kit.generation.processors import as_ids
 from notebook_kit.generation.recordings import Recordings
 from notebook_kit.generation.run import positions_in
 from notebook_kit.generation.speech_rules import WhisperTimeStampLogitsProcessor
 from notebook_kit.generation.speech_segments import compression_ratio, joined, mean_logprob, split_segments
-from notebook_kit.generation.speech_settings import SpeechSettings, first_tokens, resolve_speech, setting
+from notebook_kit.generation.speech_settings import SpeechSettings, first_tokens, resolve_speech, setting, start_token
 from notebook_kit.generation.word_times import token_times
 from notebook_kit.nn.attention import AttentionRecord, record_attention
 from notebook_kit.nn.outputs import BaseModelOutput
@@ -212,9 +211,7 @@ class SpeechGenerationMixin(GenerationMixin):
         return torch.tensor(self._language_tokens(source.encoded(source.rows), stored), device=self.device)  # type: ignore[attr-defined]
 
     def _language_tokens(self, encoded: Tensor, stored: GenerationConfig) -> list[int]:
-        start = stored.decoder_start_token_id
-        first = as_ids(self.config.decoder_start_token_id if start is None else start)[0]
-        ids = torch.full((len(encoded), 1), first)
+        ids = torch.full((len(encoded), 1), start_token(self, stored))
         out = self(  # type: ignore[operator]
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             decoder_input_ids=ids.to(encoded.device),

@@ -10,9 +10,10 @@ from notebook_kit.errors import ConfigurationError, InputError, near_matches
 from notebook_kit.fields import Fraction, NonNegative, mismatch
 from notebook_kit.generation.configuration import GenerationConfig
 from notebook_kit.generation.processors import as_ids
+from notebook_kit.nn.encoder_decoder import check_start
 from notebook_kit.registry.languages import language_code
 
-__all__ = ["SpeechSettings", "first_tokens", "resolve_speech", "setting"]
+__all__ = ["SpeechSettings", "first_tokens", "resolve_speech", "setting", "start_token"]
 
 _TYPES: dict[str, Any] = {
     "return_timestamps": bool | None,
@@ -82,7 +83,7 @@ def resolve_speech(
 
     Raises:
         InputError: For a value of a wrong type, or settings that contradict each other.
-        ConfigurationError: If the checkpoint lacks what a setting needs.
+        ConfigurationError: If the checkpoint lacks what a setting needs, or the vocabulary lacks the start token.
     """
     if fault := mismatch({name: value for name, value in given.items() if name in _TYPES}, _TYPES):
         raise InputError(f"{fault}.", next_step="help(model.generate) describes all settings.")
@@ -109,7 +110,6 @@ def resolve_speech(
     previous = getattr(stored, "prev_sot_token_id", None)
     ends = as_ids(stored.eos_token_id if stored.eos_token_id is not None else model.config.eos_token_id)
     pad = next((one for one in (stored.pad_token_id, model.config.pad_token_id, *ends) if one is not None), 0)
-    start = stored.decoder_start_token_id
     return SpeechSettings(
         return_timestamps=timestamps,
         return_token_timestamps=bool(given["return_token_timestamps"]),
@@ -121,7 +121,7 @@ def resolve_speech(
         logprob_threshold=setting(stored, "logprob_threshold", given["logprob_threshold"]),
         no_speech_threshold=setting(stored, "no_speech_threshold", given["no_speech_threshold"]),
         prompt_condition_type=given["prompt_condition_type"],
-        start=as_ids(model.config.decoder_start_token_id if start is None else start)[0],
+        start=start_token(model, stored),
         end=ends,
         pad=pad,
         no_timestamps=no_timestamps,
@@ -129,6 +129,18 @@ def resolve_speech(
         previous=suppressed[-2] if previous is None and len(suppressed) > 1 else previous,
         alignment_heads=heads,
     )
+
+
+def start_token(model: Any, stored: GenerationConfig) -> int:
+    """The token that transcripts begin with.
+
+    Raises:
+        ConfigurationError: If the vocabulary lacks it.
+    """
+    start = stored.decoder_start_token_id
+    starts = as_ids(model.config.decoder_start_token_id if start is None else start)[:1]
+    check_start(starts, model.config)
+    return starts[0]
 
 
 def _lacking(name: str, why: str) -> ConfigurationError:

@@ -19,6 +19,7 @@ __all__ = [
     "DecoderOptions",
     "as_encoder_output",
     "check_decoder_input",
+    "check_start",
     "decoder_cache",
     "decoder_sites",
     "end_of_text_states",
@@ -43,7 +44,7 @@ def shift_tokens_right(input_ids: Tensor, config: PretrainedConfig) -> Tensor:
         config: Provides `decoder_start_token_id` and `pad_token_id`.
 
     Raises:
-        ConfigurationError: If the config lacks one of these tokens.
+        ConfigurationError: If the config lacks one of these tokens, or the vocabulary lacks the start token.
     """
     start, pad = getattr(config, "decoder_start_token_id", None), config.pad_token_id
     if start is None or pad is None:
@@ -52,9 +53,37 @@ def shift_tokens_right(input_ids: Tensor, config: PretrainedConfig) -> Tensor:
             f"The decoder's input cannot be derived from the labels: the config has no {missing}.",
             next_step=f"Set model.config.{missing}, or pass decoder_input_ids.",
         )
+    check_start([start], config)
     first = torch.full_like(input_ids[:, :1], start)
     shifted = torch.cat([first, input_ids[:, :-1]], dim=1)
     return shifted.masked_fill(shifted == -100, pad)
+
+
+def check_start(starts: list[int], config: PretrainedConfig) -> None:
+    """Check that the vocabulary has the tokens that decoded texts begin with.
+
+    Args:
+        starts: Token ids, one for all texts or one per text.
+        config: Provides `vocab_size`, itself or in the configuration of its decoder.
+
+    Raises:
+        ConfigurationError: If an id is outside the vocabulary.
+
+    Example:
+        >>> from notebook_kit import WhisperConfig
+        >>> check_start([50257], WhisperConfig(vocab_size=300))
+        Traceback (most recent call last):
+        notebook_kit.errors.ConfigurationError: The decoder's start token is 50257, and this model's vocabulary has ids 0 to 299.
+        → Set decoder_start_token_id, in model.config and in model.generation_config, to the id of the token that ...
+    """
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    missing = next((start for start in starts if size is not None and not 0 <= start < size), None)
+    if missing is not None:
+        raise ConfigurationError(
+            f"The decoder's start token is {missing}, and this model's vocabulary has ids 0 to {size - 1}.",  # type: ignore[operator]
+            next_step="Set decoder_start_token_id, in model.config and in model.generation_config, to the id of the token that "
+            "the decoder's texts begin with.",
+        )
 
 
 def check_decoder_input(input_ids: Tensor | None, inputs_embeds: Tensor | None, config: PretrainedConfig) -> None:

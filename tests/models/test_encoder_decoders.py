@@ -506,6 +506,22 @@ def test_the_decoders_input_is_missing_or_given_twice(make, inputs):
     assert model(**inputs, labels=ids).loss > 0
 
 
+@pytest.mark.parametrize(("make", "inputs"), _READERS, ids=["sound", "images", "texts", "t5"])
+def test_the_vocabulary_lacks_the_start_token(make, inputs):
+    model = make(decoder_start_token_id=60)
+    calls = (
+        lambda: model.generate(**inputs, max_new_tokens=2, min_new_tokens=2),
+        lambda: model(**inputs, labels=torch.tensor([[5, 6]])),
+    )
+    for call in calls:
+        with pytest.raises(ConfigurationError, match=r"start token is 60, and .* vocabulary has ids 0 to 49") as caught:
+            call()
+        assert "Set decoder_start_token_id" in caught.value.next_step
+    model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = 2
+    for call in calls:
+        call()
+
+
 def test_no_start_token():
     fields = {**_BART, "decoder_start_token_id": None}
     model = notebook_kit.BartForConditionalGeneration(notebook_kit.BartConfig(**fields))
