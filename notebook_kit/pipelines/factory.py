@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -180,12 +181,15 @@ class _Builder:
                 f"as {pipeline_class.__name__}. To load it as before, pass pipeline_class=, or register the class: "
                 "PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=...)."
             )
+        other = task_of_another_head(name, next(iter(getattr(config, "architectures", None) or []), ""))
+        held: list[warnings.WarningMessage] | None = None  # "starts fresh" is no help before an error about the task
         if source is None:
             _check_model(model, name, pipeline_class)
             options = {key: self.loading[key] for key in ("dtype",) if key in self.loading} | options
         else:
             embedded = loading_options(source.name, name) if source.kind == "zoo" else {}
-            model = _load(name, pipeline_class, entry, source, config, {**embedded, **self.loading})
+            with nullcontext() if other is None else warnings.catch_warnings(record=True) as held:
+                model = _load(name, pipeline_class, entry, source, config, {**embedded, **self.loading})
             device = model.device if "device_map" in self.loading else device  # the device chosen by device_map
         pipeline_class = pipeline_class.for_model(model)
         home: Any = source or getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
@@ -203,10 +207,11 @@ class _Builder:
                 kind: _processor(kind, part, home, hub, kind in needed, is_required) for kind, part in parts.items()
             }
         except CheckpointError as error:
-            other = task_of_another_head(name, next(iter(getattr(config, "architectures", None) or []), ""))
             if source is None or other is None:
                 raise
             raise _for_another_task(source, other, error) from None
+        for one in held or ():
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
         options = pipeline_class.completed(options, source, {**processors, "processor": parts["processor"]})
         return pipeline_class(model, **processors, task=self.task or name, device=device, **options)
 

@@ -90,8 +90,10 @@ def no_such_file(path: Path, others: str = "") -> InputError:
         names = [entry.name for entry in os.scandir(path.parent) if kind in ("", _kind_of(entry.name))]
     except (OSError, ValueError):
         names = []
+    same = sorted(each for each in names if Path(each).stem.lower() == path.name.lower())  # only the ending is missing
+    near = near_matches(path.name, same, max(1, len(same))) or near_matches(path.name, names)
     advice = f"Check the path (the working folder is {Path.cwd()})" + (f", or pass {others}." if others else ".")
-    return InputError(f"There is no file {str(path)!r}.", next_step=near_matches(path.name, names) or advice)
+    return InputError(f"There is no file {str(path)!r}.", next_step=near or advice)
 
 
 def _kind_of(name: str) -> str:

@@ -293,10 +293,17 @@ def test_without_a_model_a_network_and_a_zoo(embedded, empty_cache):
         ("automatic-speech-recognition", "tiny-commands", "audio-classification"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*start fresh")
-def test_a_checkpoint_for_another_task(task, name, other):
+def test_a_checkpoint_for_another_task(task, name, other, recwarn):
     with pytest.raises(NotebookKitError, match=f"{name} is a checkpoint for {other}"):
         pipeline(task, model=f"notebook-kit/{name}")
+    assert not [str(one.message) for one in recwarn if "start fresh" in str(one.message)]
+
+
+def test_a_fresh_head_is_mentioned_where_the_pipeline_works():
+    with pytest.warns(NotebookKitWarning, match="start fresh") as caught:
+        pipeline("token-classification", model="notebook-kit/tiny-sentiment")
+    assert len([one for one in caught if "start fresh" in str(one.message)]) == 1
+    assert caught[0].filename == __file__
 
 
 def test_a_checkpoint_for_texts_has_no_image_processor():

@@ -86,6 +86,10 @@ def decoded(file: Path | bytes, name: str, target: int | None) -> tuple[np.ndarr
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         if _is_whole_format(file):
             why = str(error).rpartition(": ")[2]
+            if "lost sync" in why:  # libFLAC, of a block that ends early and of one that is damaged
+                raise _truncated(
+                    name, f"not all that its header states can be read ({why.rstrip('.')})", True
+                ) from error
             if "SF_INFO" in why:
                 why = "its header states no possible sampling rate or number of channels"
             raise _unreadable(name, why) from error
@@ -210,9 +214,9 @@ def _states_length(file: Path | bytes) -> bool:
     return b"Xing" in frame or b"Info" in frame
 
 
-def _truncated(name: str, why: str) -> InputError:
+def _truncated(name: str, why: str, or_damaged: bool = False) -> InputError:
     return InputError(
-        f"{capitalized(name)} is truncated: {why}.",
+        f"{capitalized(name)} is truncated{' or damaged' if or_damaged else ''}: {why}.",
         next_step="Copy or download it again, or cut it with a sound editor.",
     )
 
@@ -265,6 +269,8 @@ def _run_ffmpeg(program: str, path: Path, result: Path, name: str) -> None:
         said = run.stderr.strip().splitlines()
         if "matches no streams" in run.stderr or "does not contain any stream" in run.stderr:
             said = ["it contains no sound"]
+        if "moov atom not found" in run.stderr and _start(path)[4:8] == b"ftyp":  # which ffmpeg says of other files too
+            raise _truncated(name, "it lacks the index that belongs at its end")
         raise _unreadable(name, said[-1].replace(f"file:{path.absolute()}: ", "") if said else "ffmpeg failed")
     if any(words in run.stderr for words in _CUT_SHORT):
         raise _truncated(name, "it is shorter than it states")

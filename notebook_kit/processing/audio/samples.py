@@ -53,6 +53,11 @@ def to_floats(samples: np.ndarray, name: str) -> np.ndarray:
             largest = max(abs(int(samples.max(initial=0))), abs(int(samples.min(initial=0))))
             bits = 16 if largest <= 2**15 else 32
         return (samples / 2.0 ** (bits - 1)).astype(np.float32)
+    if kind.kind == "c":
+        raise InputError(
+            f"{capitalized(name)} holds complex numbers, as a spectrum does; samples are real numbers.",
+            next_step="Pass the recording itself. If the imaginary parts are zero, pass samples.real.",
+        )
     raise InputError(
         f"{capitalized(name)} holds no samples: they are of type {kind}.",
         next_step="Pass floats from -1 to 1, or integers of 8, 16 or 32 bits.",

@@ -223,7 +223,7 @@ FAULTS = {
     "picture": (picture(), "a PNG picture"),
     "web page": (b"<!DOCTYPE html><html></html>", "a web page"),
     "truncated": (encoded()[:5000], "truncated"),
-    "truncated FLAC": (encoded(kind="FLAC")[:3000], "cannot be read as sound"),
+    "truncated FLAC": (encoded(kind="FLAC")[:3000], "truncated or damaged: not all that its header states"),
     "truncated Ogg": (encoded(kind="OGG")[:3000], "truncated: its last page has"),
     "almost complete Ogg": (encoded(kind="OGG")[:-1], "truncated: its last page has"),
     "Ogg cut in the header of a page": (encoded(kind="OGG")[:20], "truncated: its last page has 20 of"),
@@ -232,6 +232,7 @@ FAULTS = {
     "no such file": ("tome.wav", "There is no file"),
     "folder": (".", "is a folder"),
     "number": (3.5, "type float"),
+    "complex numbers": (TONE.astype(complex), "holds complex numbers"),
     "letters": (np.array(["a", "b"]), "holds no samples"),
     "ragged": ([[0.0, 1.0], [0.5]], "differ in length"),
     "three axes": (np.zeros((2, 3, 4)), "not one recording"),
@@ -346,6 +347,29 @@ def test_a_truncated_file_of_ffmpeg(ending, path, tmp_path):
     for share in (0.7, 0.9):
         with pytest.raises(InputError, match="truncated"):
             load_audio(content[: int(len(content) * share)])
+
+
+def test_an_m4a_file_that_ends_before_its_index(path, tmp_path):
+    if shutil.which("ffmpeg") is None:
+        skip_or_fail("ffmpeg is not installed")
+    target = tmp_path / "whole.m4a"
+    assert os.system(f"ffmpeg -loglevel error -i {path} {target}") == 0
+    content = target.read_bytes()
+    with pytest.raises(InputError, match="truncated: it lacks the index"):
+        load_audio(content[: len(content) // 2])
+    noise = tmp_path / "noise.m4a"
+    noise.write_bytes(np.random.default_rng(0).bytes(3000))
+    with pytest.raises(InputError, match="cannot be read as sound"):
+        load_audio(noise)
+
+
+def test_a_path_without_its_ending(tmp_path):
+    for name in ("s.flac", "s.m4a", "s.mp3", "s.mp4", "s.ogg", "s.wav", "s.webm", "s8k.wav", "st_a.png", "still.html"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match="There is no file") as caught:
+        load_audio(tmp_path / "s")
+    named = set(caught.value.next_step.removeprefix("Did you mean ").rstrip("?").replace("'", "").split(" or "))
+    assert named == {"s.flac", "s.m4a", "s.mp3", "s.mp4", "s.ogg", "s.wav", "s.webm"}
 
 
 def test_a_recording_of_a_browser_states_no_size(path, tmp_path):
