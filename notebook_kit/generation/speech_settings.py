@@ -95,6 +95,13 @@ def resolve_speech(
         )
     timestamps = bool(timestamps) or is_long
     no_timestamps = getattr(stored, "no_timestamps_token_id", None)
+    if is_long and no_timestamps is None and not given["return_timestamps"]:
+        raise ConfigurationError(
+            "A recording is longer than 30 seconds, and is transcribed by the times that the model writes. The generation config "
+            "has no no_timestamps_token_id, so this model writes none.",
+            next_step="Pass chunk_length_s=30 to the pipeline, which cuts the recording into pieces; or, if the vocabulary has "
+            "tokens for times, set model.generation_config.no_timestamps_token_id.",
+        )
     if timestamps and no_timestamps is None:
         raise _lacking("no_timestamps_token_id", "return_timestamps=True")
     heads = [(int(layer), int(head)) for layer, head in getattr(stored, "alignment_heads", None) or ()]

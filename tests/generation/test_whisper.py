@@ -450,6 +450,9 @@ def test_mistakes_are_named():
     bare = notebook_kit.GenerationConfig(max_length=20, decoder_start_token_id=START)
     with pytest.raises(ConfigurationError, match="no no_timestamps_token_id, which return_timestamps=True needs"):
         ours.generate(features(), generation_config=bare, return_timestamps=True)
+    with pytest.raises(ConfigurationError, match=r"longer than 30 seconds, .* no no_timestamps_token_id") as long:
+        ours.generate(features(frames=100), generation_config=bare)
+    assert "Pass chunk_length_s=30" in long.value.next_step
     with pytest.raises(InputError, match="no tokens for tasks, so task='translate' cannot") as caught:
         ours.generate(features(), generation_config=bare, task="translate")
     assert "Leave task out" in caught.value.next_step
