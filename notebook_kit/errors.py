@@ -29,6 +29,7 @@ __all__ = [
     "HubUnreachableError",
     "InputError",
     "MissingDependencyError",
+    "MissingVocabularyError",
     "NonFiniteLossError",
     "NotebookKitError",
     "NotebookKitWarning",
@@ -201,6 +202,10 @@ class CheckpointError(NotebookKitError, OSError):
     """Weights or other checkpoint files that are missing, damaged, or do not fit the model."""
 
     __str__ = NotebookKitError.__str__
+
+
+class MissingVocabularyError(CheckpointError):
+    """A checkpoint has no vocabulary from which its tokenizer could be built."""
 
 
 class UnsafeFileError(CheckpointError):

@@ -16,6 +16,7 @@ from notebook_kit.errors import (
     ConfigurationError,
     HubError,
     InputError,
+    MissingVocabularyError,
     NotebookKitError,
     UnknownArchitectureError,
     notice,
@@ -207,6 +208,10 @@ class _Builder:
                 kind: _processor(kind, part, home, hub, kind in needed, is_required) for kind, part in parts.items()
             }
         except CheckpointError as error:
+            if isinstance(error, MissingVocabularyError) and parts["tokenizer"] is None and other is None:
+                step = f"{name} needs the tokenizer: pass tokenizer=, an object or the name of a checkpoint, or copy its files "
+                step += "into the model's folder."
+                raise MissingVocabularyError(error.what, next_step=step) from None
             if source is None or other is None:
                 raise
             raise _for_another_task(source, other, error) from None

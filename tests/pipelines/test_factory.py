@@ -9,8 +9,23 @@ import pytest
 import torch
 from pipeline_helpers import NER_LABELS, TEXTS, assert_same, ours
 
-from notebook_kit import AutoImageProcessor, AutoTokenizer
-from notebook_kit.errors import CheckpointError, HubError, InputError, NotebookKitError, NotebookKitWarning
+from notebook_kit import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+from notebook_kit.errors import (
+    CheckpointError,
+    HubError,
+    InputError,
+    MissingVocabularyError,
+    NotebookKitError,
+    NotebookKitWarning,
+)
 from notebook_kit.nn.placement import choose_device
 from notebook_kit.pipelines import defaults, pipeline
 from notebook_kit.registry.tasks import TASKS
@@ -319,6 +334,32 @@ def test_a_checkpoint_for_pictures_or_sound_has_no_tokenizer(name, loader):
     with pytest.raises(CheckpointError, match="has no vocabulary") as caught:
         AutoTokenizer.from_pretrained(f"notebook-kit/{name}")
     assert f"load {loader}" in caught.value.next_step
+
+
+def _whisper():
+    sizes = {"d_model": 24, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 50, "max_source_positions": 10}
+    tokens = dict.fromkeys(("decoder_start_token_id", "pad_token_id", "bos_token_id", "eos_token_id"), 1)
+    return WhisperForConditionalGeneration(WhisperConfig(**sizes, **tokens))
+
+
+def _gpt2():
+    return GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50))
+
+
+@pytest.mark.parametrize(
+    ("task", "make"), [("automatic-speech-recognition", _whisper), ("text-generation", _gpt2)], ids=["sound", "text"]
+)
+def test_a_model_that_was_saved_without_its_tokenizer(task, make, tmp_path):
+    make().save_pretrained(tmp_path)
+    if make is _whisper:
+        WhisperFeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(MissingVocabularyError, match="has no vocabulary") as caught:
+        pipeline(task, model=str(tmp_path))
+    assert caught.value.next_step.startswith(f"{task} needs the tokenizer: pass tokenizer=, ")
+    assert "copy its files into the model's folder" in caught.value.next_step
+    with pytest.raises(MissingVocabularyError) as caught:  # that of another folder, which was passed
+        pipeline(task, model=str(tmp_path), tokenizer=str(tmp_path))
+    assert "pass tokenizer=" not in caught.value.next_step
 
 
 def test_the_zoo_by_name(embedded, caplog):

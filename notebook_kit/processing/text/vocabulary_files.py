@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, models
 
-from notebook_kit.errors import CheckpointError, UnknownArchitectureError, near_matches
+from notebook_kit.errors import CheckpointError, MissingVocabularyError, UnknownArchitectureError, near_matches
 from notebook_kit.files import damaged
 from notebook_kit.hub import Source
 from notebook_kit.processing.settings_files import modality_of
@@ -170,7 +170,7 @@ def _no_recipe(source: Files, class_name: str) -> UnknownArchitectureError:
     )
 
 
-def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) -> CheckpointError:
+def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) -> MissingVocabularyError:
     if vocab_json is not None:
         missing = "vocab.json but no merges.txt"
     else:
@@ -183,7 +183,7 @@ def _nothing_to_load(source: Files, class_name: str, vocab_json: Path | None) ->
         "image": "Its model reads pictures: load AutoImageProcessor, or pass a checkpoint with a tokenizer.",
         "audio": "Its model reads sound: load AutoFeatureExtractor, or pass a checkpoint with a tokenizer.",
     }
-    return CheckpointError(
+    return MissingVocabularyError(
         f"{source.name}{f' (subfolder {inside!r})' if inside else ''} has no vocabulary: there is {missing}.",
         next_step=other.get(
             reads or "",
