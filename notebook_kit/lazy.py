@@ -28,7 +28,11 @@ def exports(package: str) -> dict[str, str]:
         >>> exports("notebook_kit.training")["Trainer"]
         '.trainer'
     """
-    with open(f"{import_module(package).__file__}i", encoding="utf-8") as stub:
+    return _stub(f"{import_module(package).__file__}i")
+
+
+def _stub(path: str) -> dict[str, str]:
+    with open(path, encoding="utf-8") as stub:
         text = stub.read()
     found: dict[str, str] = {}
     # The stub is read on every import, and splitting it is ten times as fast as parsing it.
@@ -77,19 +81,27 @@ def lazy_exports(
 
 def _whereabouts(name: str, but: str) -> str:
     """A sentence about where else in this library a public name is; "" if it is in no package but `but`."""
+    import ast
     import os
 
     if name.startswith("_"):
         return ""
     root = __name__.partition(".")[0]
     folder = os.path.dirname(__file__)
-    packages = [root, *(f"{root}.{entry}" for entry in sorted(os.listdir(folder)))]
-    for package in packages:
+    for package in (root, *(f"{root}.{entry}" for entry in sorted(os.listdir(folder)))):
         inner = os.path.join(folder, *package.split(".")[1:], "__init__.py")
         if package == but or not os.path.isfile(inner):
             continue
-        # a stub lists the public names; packages without one are small, and import little
-        public = exports(package) if os.path.isfile(f"{inner}i") else getattr(import_module(package), "__all__", ())
+        if os.path.isfile(f"{inner}i"):
+            public: Any = _stub(f"{inner}i")
+        else:  # read, since importing a package because something was missing would be a surprise
+            with open(inner, encoding="utf-8") as code:
+                lists = [
+                    one.value
+                    for one in ast.parse(code.read()).body
+                    if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "__all__"
+                ]
+            public = ast.literal_eval(lists[0]) if lists and isinstance(lists[0], ast.List) else ()
         if name in public:
             return f"It is in {package}: from {package} import {name}"
     return ""

@@ -42,8 +42,15 @@ def test_a_name_of_another_package_is_located(asked, name, home):
     exec(f"from {home} import {name}")
 
 
-def test_locating_a_name_imports_no_torch():
-    code = "import sys, notebook_kit\nhasattr(notebook_kit, 'nowhere')\nassert 'torch' not in sys.modules"
+def test_locating_a_name_imports_nothing():
+    code = (
+        "import sys, notebook_kit\n"
+        "import notebook_kit.errors\n"
+        "before = {name for name in sys.modules if name.startswith(('notebook_kit', 'torch'))}\n"
+        "assert not hasattr(notebook_kit, 'nowhere') and not hasattr(notebook_kit, 'show')\n"
+        "after = {name for name in sys.modules if name.startswith(('notebook_kit', 'torch'))}\n"
+        "assert after == before, after - before"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
