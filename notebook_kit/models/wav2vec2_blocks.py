@@ -273,9 +273,8 @@ class FeatureEncoder(nn.Module):
         hop, seen = math.prod(self.strides[1:]), 1
         for wide, step in zip(self.kernels[:0:-1], self.strides[:0:-1], strict=True):
             seen = (seen - 1) * step + wide
-        seams = (
-            math.ceil(((seen - 1) * stride + kernel) / (hop * stride)) - 1
-        )  # last frames, which depend on two recordings
+        # Of so many frames between two recordings, each depends on both.
+        seams = math.ceil(((seen - 1) * stride + kernel) / (hop * stride)) - 1
         width = frames + seams
         y, total = x.new_empty(B * width, layers[-1].conv.out_channels), B * width - seams
         with_norms: list[Tensor] = []

@@ -215,11 +215,9 @@ class WhisperEncoder(nn.Module):
             return self.encode(given, output_attentions=attentions, output_hidden_states=states)
         parts = given.split(self.recordings_at_once(given.element_size()))
         found = [self.encode(part, output_attentions=False, output_hidden_states=False) for part in parts]
-        return (
-            found[0]
-            if len(found) == 1
-            else BaseModelOutput(last_hidden_state=torch.cat([part.last_hidden_state for part in found]))
-        )
+        if len(found) == 1:
+            return found[0]
+        return BaseModelOutput(last_hidden_state=torch.cat([part.last_hidden_state for part in found]))
 
     def encode(self, spectrograms: Tensor, **options: bool) -> BaseModelOutput:
         """The output for spectrograms that have been checked."""

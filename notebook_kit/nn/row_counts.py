@@ -3,7 +3,8 @@
 oneDNN compiles a product for each number of rows and shape of weights, in about half a millisecond and 0.6 MiB, and keeps the
 latest 1,024 of them. Texts of many lengths would take hundreds of MiB, and as much again is lost in the gaps between what is kept. So
 after some different numbers of rows, others are padded with rows of zeros to the next of eight numbers per power of two. More than 512
-rows are multiplied in parts of 512, which takes no more time, and a rest. The results are the same.
+rows are multiplied in parts of 512 and a rest, which costs batches of texts of DistilBERT's size 2 to 6 % of their time, and recordings
+nothing. The results are the same.
 """
 
 from __future__ import annotations
