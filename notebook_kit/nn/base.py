@@ -233,11 +233,9 @@ class PreTrainedModel(nn.Module, PushToHub, ModelHooks):
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """The number of values in all parameters, also of those rounded to 8 bits, which are not trained. Shared ones count once."""
-        tables = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else ()
-        kept = (p for p in self.parameters() if id(p) not in tables and (p.requires_grad or not only_trainable))
-        return sum(p.numel() for p in kept) + (
-            0 if only_trainable else quantized_weights.rounded_parameters(self, exclude_embeddings)
-        )
+        out = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else ()
+        own = sum(p.numel() for p in self.parameters() if id(p) not in out and (p.requires_grad or not only_trainable))
+        return own if only_trainable else own + quantized_weights.rounded_parameters(self, exclude_embeddings)
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
         """The bytes of all parameters and 8-bit weights, and of all buffers. Shared parameters count once."""
